@@ -1,0 +1,39 @@
+# The README's commands. `make serve` and `make test` install what is missing (scripts/setup.sh asks before sudo).
+#
+#   make serve [ARGS="-m model.gguf -c 32768"]   build and serve (the embedded model without -m)
+#   make test                                    everything CI checks
+#   make build | make lint | make setup
+#   make test-neon                               the codec's NEON paths under qemu-user
+
+# These commands build where they run, so they use every instruction of this CPU. `cargo build` without features
+# makes a portable engine (x86-64-v3 or armv8-a) instead.
+FEATURES ?= native
+ARGS     ?=
+SHELL    := /bin/bash
+CARGO    := . scripts/env.sh && cargo
+
+.DEFAULT_GOAL := build
+.PHONY: setup build serve test lint test-neon doc
+
+setup:
+	@scripts/setup.sh
+
+build: setup
+	@$(CARGO) build --release --features $(FEATURES)
+
+serve: setup
+	@$(CARGO) run --release --features $(FEATURES) -- serve $(ARGS)
+
+# One engine build serves all of these: debug tests, clippy, documentation.
+test: setup lint
+	@$(CARGO) test --workspace --features $(FEATURES)
+	@$(CARGO) doc --no-deps --workspace --features $(FEATURES)
+	@scripts/check-patches.sh
+	@scripts/test-neon.sh
+
+lint: setup
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --workspace --all-targets --features $(FEATURES) -- -D warnings
+
+test-neon: setup
+	@scripts/test-neon.sh

@@ -1,0 +1,124 @@
+//! The router. Tests call it as a service; sockets are in `listen.rs`.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+use crate::commands::serve::error::ApiError;
+use crate::commands::serve::routes;
+use crate::commands::serve::state::AppState;
+
+/// Paths that need no key: probes, and the page a browser opens. Everything else does, also routes
+/// added later.
+const OPEN_PATHS: [&str; 3] = ["/health", "/v1/health", "/"];
+
+/// All routes, with their guards.
+pub fn app(state: AppState) -> Router {
+    Router::new()
+        .merge(routes::root::router())
+        .merge(routes::health::router())
+        .merge(routes::models::router())
+        .merge(routes::props::router())
+        .merge(routes::chat_completions::router())
+        .merge(routes::completions::router())
+        .merge(routes::completion::router())
+        .merge(routes::tokenize::router())
+        .merge(routes::detokenize::router())
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        // Layers run from the last to the first.
+        .layer(DefaultBodyLimit::max(state.settings.body_limit))
+        .layer(middleware::from_fn_with_state(state.clone(), require_key))
+        .layer(middleware::from_fn_with_state(
+            state.clone(),
+            require_known_caller,
+        ))
+        .layer(cors(state.clone()))
+        .with_state(state)
+}
+
+async fn not_found(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        format!("there is no route {method} {}", uri.path()),
+    )
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("{} does not take {method}", uri.path()),
+    )
+}
+
+async fn require_key(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let open = OPEN_PATHS.contains(&request.uri().path());
+    if !open && !state.settings.api_keys.allow(request.headers()) {
+        let error = ApiError::new(StatusCode::UNAUTHORIZED, "missing or wrong API key");
+        return Err(error.code("invalid_api_key"));
+    }
+    Ok(next.run(request).await)
+}
+
+/// CORS hides our answers from a foreign page, but does not keep it from posting plain text, which
+/// would still start a job. So requests that say they come from such a page are refused.
+async fn require_known_caller(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let host = host(request.headers(), request.uri());
+    if !state.settings.host_check.allow(host) {
+        let message = "this server answers to local host names only";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, message));
+    }
+    if let Some(origin) = request.headers().get(header::ORIGIN)
+        && !origin
+            .to_str()
+            .is_ok_and(|origin| state.settings.origins.allow(origin, host))
+    {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "pages of this origin may not call this server",
+        ));
+    }
+    Ok(next.run(request).await)
+}
+
+/// The name the caller used: a header in HTTP/1, a part of the address in HTTP/2.
+fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    match headers.get(header::HOST) {
+        Some(host) => Some(host.to_str().unwrap_or("")),
+        None => uri.authority().map(|authority| authority.as_str()),
+    }
+}
+
+fn cors(state: AppState) -> CorsLayer {
+    let known = move |origin: &HeaderValue, parts: &Parts| {
+        let host = host(&parts.headers, &parts.uri);
+        origin
+            .to_str()
+            .is_ok_and(|origin| state.settings.origins.allow(origin, host))
+    };
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(known))
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
+        // SDKs send x-stainless-* and more; a list would be out of date, and the origin is what is
+        // checked.
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([
+            header::RETRY_AFTER,
+            HeaderName::from_static("x-should-retry"),
+        ])
+        .max_age(Duration::from_secs(600))
+}

@@ -1,0 +1,203 @@
+//! Requests after validation. Every number in here is in the range its comment states.
+
+use serde_json::{Map, Value, json};
+
+/// A chat to continue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChatJob {
+    /// What goes into the chat template.
+    pub prompt: ChatPrompt,
+    /// How to generate.
+    pub generation: Generation,
+}
+
+/// The input of the model's chat template, in OpenAI's shape.
+///
+/// It has been normalized: `developer` is `system`, arguments of tool calls are strings,
+/// `reasoning` is `reasoning_content`, and a named tool choice is that one tool with `"required"`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChatPrompt {
+    /// A non-empty array of messages.
+    pub messages: Value,
+    /// An array of tools, if there are any.
+    pub tools: Option<Value>,
+    /// `auto`, `none` or `required`.
+    pub tool_choice: Option<String>,
+    /// Whether one turn may hold several tool calls.
+    pub parallel_tool_calls: Option<bool>,
+    /// Whether the model should reason first; None leaves it to the template.
+    pub thinking: Option<bool>,
+    /// How hard, in the words of the template.
+    pub reasoning_effort: Option<String>,
+    /// Extra variables for the template: an object.
+    pub template_kwargs: Option<Value>,
+}
+
+impl ChatPrompt {
+    /// One OpenAI-shaped object for llama.cpp's chat code: `messages`, `tools`, `tool_choice`,
+    /// `parallel_tool_calls` and `chat_template_kwargs` with `enable_thinking` and
+    /// `reasoning_effort` merged in. What is absent is left out.
+    pub fn to_json(&self) -> Value {
+        let mut kwargs = match &self.template_kwargs {
+            Some(Value::Object(map)) => map.clone(),
+            _ => Map::new(),
+        };
+        // Explicit variables win: whoever names one knows the template better than we do.
+        if let Some(thinking) = self.thinking {
+            kwargs.entry("enable_thinking").or_insert(json!(thinking));
+        }
+        if let Some(effort) = &self.reasoning_effort {
+            kwargs.entry("reasoning_effort").or_insert(json!(effort));
+        }
+
+        let mut body = json!({ "messages": self.messages });
+        if let Some(tools) = &self.tools {
+            body["tools"] = tools.clone();
+        }
+        if let Some(choice) = &self.tool_choice {
+            body["tool_choice"] = json!(choice);
+        }
+        if let Some(parallel) = self.parallel_tool_calls {
+            body["parallel_tool_calls"] = json!(parallel);
+        }
+        if !kwargs.is_empty() {
+            body["chat_template_kwargs"] = Value::Object(kwargs);
+        }
+        body
+    }
+}
+
+/// A text to continue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CompletionJob {
+    /// Where to go on from.
+    pub prompt: Prompt,
+    /// Send the prompt back as `Text` before the completion, with log probabilities when they are
+    /// asked for.
+    pub echo: bool,
+    /// How to generate.
+    pub generation: Generation,
+}
+
+/// A prompt without a template.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Prompt {
+    /// Text, to be tokenized with the model's special tokens added.
+    Text(String),
+    /// Token ids, taken as they are; each is in `0..n_vocab`.
+    Tokens(Vec<i32>),
+}
+
+/// What chats and completions have in common.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Generation {
+    /// Id of the model, as on its card.
+    pub model: String,
+    /// How to pick tokens.
+    pub sampling: SamplingParams,
+    /// Tokens to generate at most. None: until the context is full. 0: process the prompt only,
+    /// then finish with `Length`. May exceed the context, which then is the limit.
+    pub max_tokens: Option<u32>,
+    /// Texts that end generation; none is empty.
+    pub stop: Vec<String>,
+    /// Report log probabilities, with this many alternatives per token (0 to 20).
+    pub logprobs: Option<u32>,
+    /// What the answer must look like.
+    pub constraint: Constraint,
+    /// Whether to reuse a cached prefix of the prompt.
+    pub cache_prompt: bool,
+    /// Whether to go on past the model's end-of-text tokens.
+    pub ignore_eos: bool,
+}
+
+/// What an answer must look like.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Constraint {
+    /// Anything.
+    #[default]
+    Free,
+    /// Some JSON object.
+    JsonObject,
+    /// JSON that fits this schema.
+    JsonSchema(Value),
+    /// Text that fits this GBNF grammar.
+    Grammar(String),
+}
+
+/// How to pick tokens. None leaves a field to the engine's default.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SamplingParams {
+    /// 0 to 100; 0 takes the likeliest token.
+    pub temperature: Option<f32>,
+    /// 0 to 1.
+    pub top_p: Option<f32>,
+    /// 0 turns it off.
+    pub top_k: Option<u32>,
+    /// 0 to 1.
+    pub min_p: Option<f32>,
+    /// 0 to 1.
+    pub typical_p: Option<f32>,
+    /// Standard deviations, up to 100; negative turns it off.
+    pub top_n_sigma: Option<f32>,
+    /// 0.01 to 100; 1 turns it off.
+    pub repeat_penalty: Option<f32>,
+    /// Tokens the penalties look back; -1 is the whole context.
+    pub repeat_last_n: Option<i32>,
+    /// -2 to 2.
+    pub presence_penalty: Option<f32>,
+    /// -2 to 2.
+    pub frequency_penalty: Option<f32>,
+    /// 0 to 1.
+    pub xtc_probability: Option<f32>,
+    /// 0 to 1.
+    pub xtc_threshold: Option<f32>,
+    /// 0 to 100; 0 turns DRY off.
+    pub dry_multiplier: Option<f32>,
+    /// 1 to 100.
+    pub dry_base: Option<f32>,
+    /// Repeated tokens that cost nothing.
+    pub dry_allowed_length: Option<u32>,
+    /// Tokens DRY looks back; -1 is the whole context.
+    pub dry_penalty_last_n: Option<i32>,
+    /// 0 (off), 1 or 2.
+    pub mirostat: Option<u32>,
+    /// 0 to 100.
+    pub mirostat_tau: Option<f32>,
+    /// 0 to 1.
+    pub mirostat_eta: Option<f32>,
+    /// None draws a fresh seed. Never `u32::MAX`, which llama.cpp takes for "random".
+    pub seed: Option<u32>,
+    /// Per token.
+    pub logit_bias: Vec<TokenBias>,
+}
+
+/// A change to the logit of one token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TokenBias {
+    /// In `0..n_vocab`.
+    pub token: i32,
+    /// -100 to 100, or negative infinity to forbid the token.
+    pub bias: f32,
+}
+
+/// A text to split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenizeJob {
+    /// Id of the model, as on its card.
+    pub model: String,
+    /// The text.
+    pub content: String,
+    /// Whether to add the tokens the model expects around a text.
+    pub add_special: bool,
+    /// Whether the spelling of a special token becomes that token.
+    pub parse_special: bool,
+}
+
+/// One token of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenPiece {
+    /// Its id.
+    pub id: i32,
+    /// Its exact bytes.
+    pub bytes: Vec<u8>,
+}

@@ -1,0 +1,161 @@
+//! What the HTTP layer asks of an engine, and nothing more.
+//!
+//! Handlers turn JSON into a validated job, give it to a [`Backend`], and turn the [`Event`]s that
+//! come back into the wire format of the endpoint. The trait knows no status codes and no JSON
+//! shapes of answers, so that the same backend serves every API dialect, and tests run against a
+//! scripted one without a model.
+
+mod card;
+mod event;
+mod job;
+
+use std::time::Duration;
+
+pub use card::{KvCard, ModelCard};
+pub use event::{
+    Alternative, CancelToken, Done, Event, EventSender, EventStream, Finish, SendError, TextPiece,
+    Timings, TokenLogprob, Usage,
+};
+pub use job::{
+    ChatJob, ChatPrompt, CompletionJob, Constraint, Generation, Prompt, SamplingParams, TokenBias,
+    TokenPiece, TokenizeJob,
+};
+
+/// An engine behind the server.
+///
+/// Every method is called from the async runtime. `chat` and `complete` must not wait for the
+/// engine: they enqueue the job, or refuse it, and return. `tokenize` and `detokenize` run on a
+/// blocking thread and may take their time.
+///
+/// # Contract of a stream
+///
+/// `Started`, then any number of `Text`, `Reasoning`, `ToolCallStart` and `ToolCallArguments`, then
+/// exactly one of `Done` and `Failed`. `Failed` may come at any point, also first. In detail:
+///
+/// * `Started` is sent once the prompt is templated, tokenized and known to fit; prefill may take
+///   long after it.
+/// * Stop strings are the backend's work. The text of a stop string is never sent, not even a part
+///   of it.
+/// * Text is whole UTF-8: bytes of an unfinished character are held back until it is complete.
+/// * A dropped [`EventStream`] cancels the job, wherever it is: queued, in prefill, or decoding.
+pub trait Backend: Send + Sync + 'static {
+    /// Whether requests can be served now.
+    fn health(&self) -> Health;
+
+    /// The models on offer. With exactly one, a request may name any model; with several, the name
+    /// must match.
+    fn models(&self) -> Vec<ModelCard>;
+
+    /// How busy the engine is.
+    fn status(&self) -> QueueStatus;
+
+    /// Starts a chat: the backend applies the model's template, and splits reasoning and tool calls
+    /// from the text.
+    fn chat(&self, job: ChatJob) -> Result<EventStream, BackendError>;
+
+    /// Starts a plain completion: no template, and only `Text` events in between.
+    fn complete(&self, job: CompletionJob) -> Result<EventStream, BackendError>;
+
+    /// Splits text into tokens.
+    fn tokenize(&self, _job: TokenizeJob) -> Result<Vec<TokenPiece>, BackendError> {
+        Err(BackendError::NotSupported(
+            "this backend does not tokenize".into(),
+        ))
+    }
+
+    /// Joins tokens to text. Every id has been checked against the model's vocabulary.
+    fn detokenize(&self, _model: &str, _tokens: &[i32]) -> Result<String, BackendError> {
+        Err(BackendError::NotSupported(
+            "this backend does not detokenize".into(),
+        ))
+    }
+}
+
+/// Whether the backend can serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The model is being loaded.
+    Loading,
+    /// Requests are served.
+    Ready,
+    /// The model could not be loaded, or the engine stopped for good; the text says why.
+    Failed(String),
+}
+
+/// How busy the engine is, at one instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueStatus {
+    /// Sequences that can be decoded at once.
+    pub slots: u32,
+    /// Slots in use.
+    pub busy: u32,
+    /// Jobs that wait for a slot.
+    pub queued: u32,
+    /// Jobs that may wait before new ones are refused.
+    pub queue_limit: u32,
+}
+
+/// Why a job was not accepted or did not finish.
+///
+/// The HTTP layer maps this to a response in one place (`error.rs`).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// The request cannot be served as it stands, for example because the chat template refuses it.
+    #[error("{message}")]
+    InvalidRequest {
+        /// What is wrong, for the caller.
+        message: String,
+        /// The request field at fault, when one can be named.
+        param: Option<String>,
+    },
+    /// The prompt does not fit. It is never cut silently.
+    #[error("the prompt of {n_prompt} tokens exceeds the context of {n_ctx}")]
+    ContextOverflow {
+        /// Tokens in the prompt.
+        n_prompt: u32,
+        /// Tokens one sequence may hold.
+        n_ctx: u32,
+    },
+    /// The queue is full.
+    #[error("the queue is full")]
+    Overloaded {
+        /// When trying again makes sense.
+        retry_after: Duration,
+    },
+    /// The model is not loaded yet.
+    #[error("loading model")]
+    Loading,
+    /// The backend, or the loaded model, has no such ability.
+    #[error("{0}")]
+    NotSupported(String),
+    /// The engine will not serve again without help, or is shutting down.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Something broke that is not the caller's doing.
+    #[error("{message}: {detail}")]
+    Internal {
+        /// For the caller.
+        message: String,
+        /// For the log: what was attempted, on what, and the engine's own words.
+        detail: String,
+    },
+}
+
+impl BackendError {
+    /// An [`BackendError::InvalidRequest`] that names no field.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::InvalidRequest {
+            message: message.into(),
+            param: None,
+        }
+    }
+
+    /// An [`BackendError::Internal`] with separate texts for the caller and the log.
+    pub fn internal(message: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::Internal {
+            message: message.into(),
+            detail: detail.into(),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The jobs of one request, run side by side, as one stream of events.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::commands::serve::backend::{BackendError, ChatJob, CompletionJob, Event, EventStream};
+use crate::commands::serve::error::ApiError;
+use crate::commands::serve::state::AppState;
+
+/// Something to run.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// A chat.
+    Chat(Box<ChatJob>),
+    /// A completion without a template.
+    Completion(Box<CompletionJob>),
+}
+
+/// The jobs of one request; the choice with index `i` is the answer to job `i`. Dropping it cancels
+/// them all.
+///
+/// No more jobs are handed over at once than there are slots, so that a request with a hundred
+/// prompts neither overflows the queue nor keeps everybody else out of it.
+pub struct Choices {
+    state: AppState,
+    closing: watch::Receiver<bool>,
+    waiting: VecDeque<(usize, Job)>,
+    running: Vec<(usize, EventStream)>,
+    at_once: usize,
+    turn: usize,
+}
+
+impl Choices {
+    /// Hands the first jobs to the backend.
+    pub fn start(state: &AppState, jobs: Vec<Job>) -> Result<Self, ApiError> {
+        let mut choices = Self {
+            state: state.clone(),
+            closing: state.closing(),
+            waiting: jobs.into_iter().enumerate().collect(),
+            running: Vec::new(),
+            at_once: state.backend.status().slots.max(1) as usize,
+            turn: 0,
+        };
+        choices.refill()?;
+        Ok(choices)
+    }
+
+    /// The next event and the choice it belongs to; None when all jobs are done. The first failure
+    /// ends them all. Safe to drop half-way.
+    pub async fn next(&mut self) -> Result<Option<(usize, Event)>, ApiError> {
+        if self.running.is_empty() {
+            return Ok(None);
+        }
+        let (running, turn) = (&mut self.running, self.turn);
+        let polled = tokio::select! {
+            biased;
+            _ = self.closing.wait_for(|closing| *closing) => None,
+            polled = poll_fn(|cx| poll_any(running, turn, cx)) => Some(polled),
+        };
+        let (at, event) = match polled {
+            Some((_, Some(Event::Failed(error)))) => return Err(self.abandon(error)),
+            Some((at, Some(event))) => (at, event),
+            Some((_, None)) => {
+                let detail = "an event stream ended without its last event";
+                let error = BackendError::internal("the engine stopped answering", detail);
+                return Err(self.abandon(error));
+            }
+            None => {
+                let error = BackendError::Unavailable("the server is shutting down".into());
+                return Err(self.abandon(error));
+            }
+        };
+        // Start after this one next time, so that a busy stream does not starve the others.
+        self.turn = at + 1;
+        let choice = self.running[at].0;
+        if event.is_last() {
+            self.running.remove(at);
+            self.refill()?;
+        }
+        Ok(Some((choice, event)))
+    }
+
+    /// Waits until the answer begins, and returns the events up to there. An error met on the way
+    /// can still get a status of its own. Gives up after `patience`, so that the response can begin
+    /// and be kept alive.
+    pub async fn opening(&mut self, patience: Duration) -> Result<Vec<(usize, Event)>, ApiError> {
+        let mut events = Vec::new();
+        let begun = async {
+            while let Some((choice, event)) = self.next().await? {
+                let waiting = matches!(event, Event::Started { .. });
+                events.push((choice, event));
+                if !waiting {
+                    break;
+                }
+            }
+            Ok::<_, ApiError>(())
+        };
+        tokio::time::timeout(patience, begun)
+            .await
+            .unwrap_or(Ok(()))?;
+        Ok(events)
+    }
+
+    fn refill(&mut self) -> Result<(), ApiError> {
+        while self.running.len() < self.at_once {
+            let Some((choice, job)) = self.waiting.pop_front() else {
+                break;
+            };
+            let started = match job.clone() {
+                Job::Chat(job) => self.state.backend.chat(*job),
+                Job::Completion(job) => self.state.backend.complete(*job),
+            };
+            match started {
+                Ok(stream) => self.running.push((choice, stream)),
+                // Our own jobs are among those that fill the queue: wait for one of them.
+                Err(BackendError::Overloaded { .. }) if !self.running.is_empty() => {
+                    self.waiting.push_front((choice, job));
+                    break;
+                }
+                Err(error) => return Err(self.abandon(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn abandon(&mut self, error: BackendError) -> ApiError {
+        self.waiting.clear();
+        self.running.clear();
+        error.into()
+    }
+}
+
+fn poll_any(
+    running: &mut [(usize, EventStream)],
+    turn: usize,
+    cx: &mut Context<'_>,
+) -> Poll<(usize, Option<Event>)> {
+    let count = running.len();
+    for at in (0..count).map(|step| (turn + step) % count) {
+        if let Poll::Ready(event) = running[at].1.poll_next(cx) {
+            return Poll::Ready((at, event));
+        }
+    }
+    Poll::Pending
+}

@@ -1,0 +1,28 @@
+//! `turboquant serve`: an HTTP server for the clients people already have.
+//!
+//! ```text
+//! request -> app (guards) -> routes/<endpoint> -> openai (parse) -> Job -> Backend
+//! response <- routes/<endpoint> <- openai (shape) <- Choices <- Event <-----'
+//! ```
+//!
+//! The layer knows the engine only through [`backend::Backend`]. A new endpoint is a file in
+//! [`routes`] and one `.merge(...)` in [`mod@app`]; a new dialect is a module beside [`openai`] that
+//! reads requests into jobs and implements [`stream::Dialect`].
+
+pub mod app;
+pub mod backend;
+pub mod body;
+pub mod choices;
+pub mod error;
+pub mod guard;
+pub mod ids;
+pub mod listen;
+pub mod openai;
+pub mod routes;
+pub mod sse;
+pub mod state;
+pub mod stream;
+
+pub use app::app;
+pub use listen::{bind, interrupted, listen, serve};
+pub use state::{AppState, Settings};

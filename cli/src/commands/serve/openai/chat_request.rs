@@ -1,0 +1,111 @@
+//! `/v1/chat/completions`: the request.
+
+use serde_json::{Map, Value};
+
+use super::generation::{self, Delivery, MAX_LOGPROBS};
+use super::messages::messages;
+use super::tools::tools;
+use crate::commands::serve::backend::{ChatJob, ChatPrompt, Constraint, ModelCard};
+use crate::commands::serve::body::Fields;
+use crate::commands::serve::choices::Job;
+use crate::commands::serve::error::ApiError;
+use crate::commands::serve::state::AppState;
+
+/// A valid chat request.
+#[derive(Clone, Debug)]
+pub struct ChatRequest {
+    /// The model that answers.
+    pub model: String,
+    /// Answers to give.
+    pub choices: usize,
+    /// How to answer.
+    pub delivery: Delivery,
+    /// Whether the caller named the tool to call.
+    pub named_tool: bool,
+}
+
+impl ChatRequest {
+    /// Checks a body; returns the job of each choice with it.
+    pub fn parse(
+        body: &Map<String, Value>,
+        state: &AppState,
+    ) -> Result<(Self, Vec<Job>), ApiError> {
+        let fields = Fields(body);
+        let card = state.model(fields.str("model")?)?;
+        let n = generation::n(fields, state)?;
+        let mut generation = generation::generation(fields, &card)?;
+        generation.logprobs = logprobs(fields)?;
+
+        let (prompt, named_tool) = prompt(fields, &card)?;
+        if prompt.tools.is_some() && matches!(generation.constraint, Constraint::Grammar(_)) {
+            return Err(ApiError::param(
+                "grammar",
+                "cannot be combined with 'tools', which bring a grammar of their own",
+            ));
+        }
+        let job = |index| {
+            let generation = generation::nth(&generation, index);
+            Job::Chat(Box::new(ChatJob {
+                prompt: prompt.clone(),
+                generation,
+            }))
+        };
+        let jobs = (0..n).map(job).collect();
+        let delivery = generation::delivery(fields)?;
+        Ok((
+            Self {
+                model: card.id,
+                choices: n,
+                delivery,
+                named_tool,
+            },
+            jobs,
+        ))
+    }
+}
+
+fn prompt(fields: Fields<'_>, card: &ModelCard) -> Result<(ChatPrompt, bool), ApiError> {
+    let tools = tools(fields)?;
+    let (thinking, reasoning_effort) = reasoning(fields)?;
+    let prompt = ChatPrompt {
+        messages: messages(fields, card)?,
+        tools: tools.tools,
+        tool_choice: tools.choice,
+        parallel_tool_calls: fields.bool("parallel_tool_calls")?,
+        thinking,
+        reasoning_effort,
+        template_kwargs: fields
+            .object("chat_template_kwargs")?
+            .map(|kwargs| Value::Object(kwargs.0.clone())),
+    };
+    Ok((prompt, tools.named))
+}
+
+/// Reads `reasoning_effort`, and `think` as Ollama's clients send it: a truth value or an effort.
+fn reasoning(fields: Fields<'_>) -> Result<(Option<bool>, Option<String>), ApiError> {
+    let (mut thinking, mut effort) = match fields.get("think") {
+        None => (None, None),
+        Some(Value::Bool(thinking)) => (Some(*thinking), None),
+        Some(Value::String(effort)) => (Some(true), Some(effort.as_str())),
+        Some(_) => return Err(ApiError::param("think", "must be true, false or an effort")),
+    };
+    if let Some(word) = fields.str("reasoning_effort")? {
+        effort = Some(word);
+    }
+    if effort == Some("none") {
+        (thinking, effort) = (Some(false), None);
+    }
+    Ok((thinking, effort.map(str::to_owned)))
+}
+
+fn logprobs(fields: Fields<'_>) -> Result<Option<u32>, ApiError> {
+    let top: Option<u32> = fields.int("top_logprobs", 0..=MAX_LOGPROBS)?;
+    match (fields.bool("logprobs")?.unwrap_or(false), top) {
+        (true, top) => Ok(Some(top.unwrap_or(0))),
+        (false, None | Some(0)) => Ok(None),
+        (false, Some(_)) => Err(ApiError::param(
+            "top_logprobs",
+            "requires 'logprobs' to be true",
+        )),
+    }
+}

@@ -1,0 +1,114 @@
+//! Sampling fields.
+
+use serde_json::Value;
+
+use crate::commands::serve::backend::{ModelCard, SamplingParams, TokenBias};
+use crate::commands::serve::body::Fields;
+use crate::commands::serve::error::ApiError;
+
+/// Reads the fields that steer the choice of tokens.
+pub fn sampling(fields: Fields<'_>, card: &ModelCard) -> Result<SamplingParams, ApiError> {
+    let top_k: Option<i32> = fields.int("top_k", -1..=i64::from(i32::MAX))?;
+    let look_back = -1..=i64::from(i32::MAX);
+    Ok(SamplingParams {
+        temperature: fields.float("temperature", 0.0..=100.0)?,
+        top_p: fields.float("top_p", 0.0..=1.0)?,
+        // llama-server takes every k below 1 for "off".
+        top_k: top_k.map(|k| k.max(0).unsigned_abs()),
+        min_p: fields.float("min_p", 0.0..=1.0)?,
+        typical_p: fields.float("typical_p", 0.0..=1.0)?,
+        top_n_sigma: fields.float("top_n_sigma", -1.0..=100.0)?,
+        // Logits are divided by it, so it must stay away from zero. The second name is that of
+        // Hugging Face and vLLM.
+        repeat_penalty: match fields.float("repeat_penalty", 0.01..=100.0)? {
+            None => fields.float("repetition_penalty", 0.01..=100.0)?,
+            given => given,
+        },
+        repeat_last_n: fields.int("repeat_last_n", look_back.clone())?,
+        presence_penalty: fields.float("presence_penalty", -2.0..=2.0)?,
+        frequency_penalty: fields.float("frequency_penalty", -2.0..=2.0)?,
+        xtc_probability: fields.float("xtc_probability", 0.0..=1.0)?,
+        xtc_threshold: fields.float("xtc_threshold", 0.0..=1.0)?,
+        dry_multiplier: fields.float("dry_multiplier", 0.0..=100.0)?,
+        dry_base: fields.float("dry_base", 1.0..=100.0)?,
+        dry_allowed_length: fields.int("dry_allowed_length", 0..=i64::from(i32::MAX))?,
+        dry_penalty_last_n: fields.int("dry_penalty_last_n", look_back)?,
+        mirostat: fields.int("mirostat", 0..=2)?,
+        mirostat_tau: fields.float("mirostat_tau", 0.0..=100.0)?,
+        mirostat_eta: fields.float("mirostat_eta", 0.0..=1.0)?,
+        seed: seed(fields)?,
+        logit_bias: logit_bias(fields, card)?,
+    })
+}
+
+/// The seed. Clients send up to 64 bits and the engine takes 32: larger ones are folded, so that
+/// equal seeds stay equal.
+fn seed(fields: Fields<'_>) -> Result<Option<u32>, ApiError> {
+    let Some(value) = fields.get("seed") else {
+        return Ok(None);
+    };
+    match (value.as_u64(), value.as_i64()) {
+        // llama.cpp's spelling of "random", and -1, which clients of llama-server send.
+        (Some(seed), _) if seed == u64::from(u32::MAX) => Ok(None),
+        (None, Some(-1)) => Ok(None),
+        (Some(seed), _) => {
+            let folded = (seed ^ (seed >> 32)) as u32;
+            Ok(Some(if folded == u32::MAX { 0 } else { folded }))
+        }
+        _ => Err(ApiError::param("seed", "must be an integer of at least -1")),
+    }
+}
+
+/// The seed of the choice at `index`: answers to the same prompt should differ.
+pub fn seed_for(seed: Option<u32>, index: usize) -> Option<u32> {
+    // Modulo 2^32 - 1, which skips the value that means "random".
+    seed.map(|seed| ((u64::from(seed) + index as u64) % u64::from(u32::MAX)) as u32)
+}
+
+/// `{"id": bias}` as OpenAI has it, or `[[id, bias], ...]` as llama-server has it; there, `false`
+/// forbids a token.
+fn logit_bias(fields: Fields<'_>, card: &ModelCard) -> Result<Vec<TokenBias>, ApiError> {
+    let wrong = |message: &str| ApiError::param("logit_bias", message);
+    let entry = |token: &Value, bias: &Value| {
+        let token = card
+            .token(token)
+            .ok_or_else(|| wrong("must name tokens by their ids in the vocabulary"))?;
+        let bias = match bias {
+            Value::Bool(false) => f32::NEG_INFINITY,
+            bias => match bias.as_f64() {
+                Some(bias) if (-100.0..=100.0).contains(&bias) => bias as f32,
+                _ => return Err(wrong("must have biases between -100 and 100")),
+            },
+        };
+        Ok(TokenBias { token, bias })
+    };
+    match fields.get("logit_bias") {
+        None => Ok(Vec::new()),
+        Some(Value::Object(map)) => map
+            .iter()
+            .map(|(token, bias)| {
+                entry(&token.parse::<u32>().map_or(Value::Null, Value::from), bias)
+            })
+            .collect(),
+        Some(Value::Array(pairs)) => pairs
+            .iter()
+            .map(|pair| match pair.as_array().map(Vec::as_slice) {
+                Some([token, bias]) => entry(token, bias),
+                _ => Err(wrong("must consist of pairs of a token id and a bias")),
+            })
+            .collect(),
+        Some(_) => Err(wrong("must be an object or an array of pairs")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seed_for;
+
+    #[test]
+    fn choices_get_seeds_of_their_own_and_never_the_random_one() {
+        assert_eq!(seed_for(None, 3), None);
+        assert_eq!(seed_for(Some(7), 0), Some(7));
+        assert_eq!(seed_for(Some(u32::MAX - 1), 1), Some(0));
+    }
+}

@@ -1,0 +1,154 @@
+//! The same over real sockets: what hyper does between the router and the wire.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::serve::backend::Event;
+use crate::serve::{AppState, Settings, bind, listen, serve};
+use crate::support::{Scripted, Step, greeting, started};
+
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+struct Running {
+    backend: Arc<Scripted>,
+    addr: SocketAddr,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<anyhow::Result<()>>,
+}
+
+async fn run(backend: Scripted) -> Running {
+    let backend = Arc::new(backend);
+    let listener = bind(ANY_PORT).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let state = AppState::new(backend.clone(), Settings::default());
+    let (stop, stopped) = oneshot::channel();
+    let served = tokio::spawn(serve(listener, state, async move {
+        let _ = stopped.await;
+    }));
+    Running {
+        backend,
+        addr,
+        stop,
+        served,
+    }
+}
+
+impl Running {
+    async fn send(&self, body: &str) -> TcpStream {
+        let mut socket = TcpStream::connect(self.addr).await.unwrap();
+        let length = body.len();
+        let request = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
+        socket.write_all(request.as_bytes()).await.unwrap();
+        socket
+    }
+}
+
+async fn read_until(socket: &mut TcpStream, text: &str) -> String {
+    let mut read = Vec::new();
+    let mut buffer = [0; 4096];
+    while !String::from_utf8_lossy(&read).contains(text) {
+        let count = socket.read(&mut buffer).await.unwrap();
+        assert!(
+            count > 0,
+            "closed before {text:?}: {}",
+            String::from_utf8_lossy(&read)
+        );
+        read.extend_from_slice(&buffer[..count]);
+    }
+    String::from_utf8(read).unwrap()
+}
+
+const STREAMED: &str = r#"{"messages":[{"role":"user","content":"hi"}],"stream":true}"#;
+const WHOLE: &str = r#"{"messages":[{"role":"user","content":"hi"}]}"#;
+
+#[tokio::test]
+async fn a_stream_reaches_the_wire_chunk_by_chunk() {
+    let server = run(Scripted::answering(greeting())).await;
+    let mut socket = server.send(STREAMED).await;
+    let text = read_until(&mut socket, "\r\n0\r\n\r\n").await;
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"));
+    // 14 bytes (hexadecimal E), alone in their chunk.
+    assert!(text.contains("\r\nE\r\ndata: [DONE]\n\n\r\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_token_arrives_before_the_next_is_there() {
+    let script = vec![started().into(), Event::text("Hel").into(), Step::Hang];
+    let server = run(Scripted::playing([script])).await;
+    let mut socket = server.send(STREAMED).await;
+    read_until(&mut socket, "\"content\":\"Hel\"").await;
+}
+
+#[tokio::test]
+async fn a_closed_connection_cancels_at_every_stage() {
+    let stages: [(Vec<Step>, &str); 4] = [
+        (vec![], STREAMED),
+        (vec![started().into()], STREAMED),
+        (vec![started().into(), Event::text("Hel").into()], STREAMED),
+        (vec![started().into(), Event::text("Hel").into()], WHOLE),
+    ];
+    for (steps, body) in stages {
+        let script = steps.into_iter().chain([Step::Hang]).collect();
+        let server = run(Scripted::playing([script])).await;
+        let socket = server.send(body).await;
+        while server.backend.started() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(server.backend.running(), 1);
+        drop(socket);
+        server.backend.all_cancelled().await;
+    }
+}
+
+#[tokio::test]
+async fn a_loopback_socket_refuses_foreign_host_names() {
+    let server = run(Scripted::answering([])).await;
+    let mut socket = TcpStream::connect(server.addr).await.unwrap();
+    socket
+        .write_all(b"GET /health HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+        .await
+        .unwrap();
+    read_until(&mut socket, "HTTP/1.1 403 Forbidden").await;
+}
+
+#[tokio::test]
+async fn shutdown_cancels_running_jobs_and_returns() {
+    let script = vec![started().into(), Event::text("Hel").into(), Step::Hang];
+    let server = run(Scripted::playing([script])).await;
+    let mut socket = server.send(STREAMED).await;
+    read_until(&mut socket, "Hel").await;
+    server.stop.send(()).unwrap();
+    read_until(&mut socket, "shutting down").await;
+    server.backend.all_cancelled().await;
+    let ended = tokio::time::timeout(Duration::from_secs(2), server.served).await;
+    ended.expect("returns in time").unwrap().unwrap();
+    assert!(
+        TcpStream::connect(server.addr).await.is_err(),
+        "stopped accepting"
+    );
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named_with_the_way_out() {
+    let taken = bind(ANY_PORT).await.unwrap();
+    let addr = taken.local_addr().unwrap();
+    let state = AppState::new(Arc::new(Scripted::answering([])), Settings::default());
+    let error = listen(addr, state, std::future::pending())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(&addr.to_string()) && error.contains("--port"),
+        "{error}"
+    );
+}

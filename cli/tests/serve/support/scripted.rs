@@ -1,0 +1,212 @@
+//! A backend that plays back what the test wrote, and remembers what it was asked.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::serve::backend::{
+    Backend, BackendError, CancelToken, ChatJob, CompletionJob, Event, EventStream, Health, KvCard,
+    ModelCard, QueueStatus, TokenPiece, TokenizeJob,
+};
+
+/// One thing a job does.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Send(Event),
+    Sleep(Duration),
+    /// Wait for ever, as in a long prefill.
+    Hang,
+}
+
+impl From<Event> for Step {
+    fn from(event: Event) -> Self {
+        Self::Send(event)
+    }
+}
+
+/// The backend. Job `i` plays script `i`; the last script serves all later jobs too.
+pub struct Scripted {
+    pub cards: Vec<ModelCard>,
+    health: Health,
+    slots: u32,
+    /// Jobs after this many are refused while others run.
+    queue: usize,
+    refusal: Option<BackendError>,
+    scripts: Vec<Vec<Step>>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    chats: Vec<ChatJob>,
+    completions: Vec<CompletionJob>,
+    tokens: Vec<CancelToken>,
+}
+
+impl Scripted {
+    pub fn answering(events: impl IntoIterator<Item = Event>) -> Self {
+        Self::playing([events.into_iter().map(Step::Send).collect()])
+    }
+
+    pub fn playing(scripts: impl IntoIterator<Item = Vec<Step>>) -> Self {
+        Self {
+            cards: vec![card("tiny")],
+            health: Health::Ready,
+            slots: 2,
+            queue: usize::MAX,
+            refusal: None,
+            scripts: scripts.into_iter().collect(),
+            seen: Mutex::default(),
+        }
+    }
+
+    pub fn with_health(self, health: Health) -> Self {
+        Self { health, ..self }
+    }
+
+    pub fn with_queue(self, queue: usize) -> Self {
+        Self { queue, ..self }
+    }
+
+    pub fn refusing(error: BackendError) -> Self {
+        Self {
+            refusal: Some(error),
+            ..Self::playing([Vec::new()])
+        }
+    }
+
+    /// The jobs of all chats so far.
+    pub fn chats(&self) -> Vec<ChatJob> {
+        self.seen.lock().unwrap().chats.clone()
+    }
+
+    /// The job of the only chat.
+    #[track_caller]
+    pub fn chat_job(&self) -> ChatJob {
+        let mut chats = self.chats();
+        assert_eq!(chats.len(), 1);
+        chats.remove(0)
+    }
+
+    /// The jobs of all completions so far.
+    pub fn completions(&self) -> Vec<CompletionJob> {
+        self.seen.lock().unwrap().completions.clone()
+    }
+
+    /// Jobs that were started and not cancelled or finished.
+    pub fn running(&self) -> usize {
+        let seen = self.seen.lock().unwrap();
+        seen.tokens
+            .iter()
+            .filter(|token| !token.is_cancelled())
+            .count()
+    }
+
+    /// Jobs that were started.
+    pub fn started(&self) -> usize {
+        self.seen.lock().unwrap().tokens.len()
+    }
+
+    /// Waits until every started job was cancelled; fails after the second that O17 allows.
+    pub async fn all_cancelled(&self) {
+        let wait = async {
+            while self.started() == 0 || self.running() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(1), wait)
+            .await
+            .expect("cancelled in time");
+    }
+
+    fn play(&self) -> Result<EventStream, BackendError> {
+        if let Some(error) = &self.refusal {
+            return Err(error.clone());
+        }
+        if self.running() >= self.queue {
+            return Err(BackendError::Overloaded {
+                retry_after: Duration::from_millis(1500),
+            });
+        }
+        let mut seen = self.seen.lock().unwrap();
+        let script = self.scripts[seen.tokens.len().min(self.scripts.len() - 1)].clone();
+        let (events, stream) = EventStream::channel(4);
+        seen.tokens.push(events.cancel_token().clone());
+        tokio::spawn(async move {
+            for step in script {
+                match step {
+                    Step::Send(event) => {
+                        if events.send(event).await.is_err() {
+                            return;
+                        }
+                    }
+                    Step::Sleep(time) => tokio::time::sleep(time).await,
+                    Step::Hang => std::future::pending().await,
+                }
+            }
+        });
+        Ok(stream)
+    }
+}
+
+impl Backend for Scripted {
+    fn health(&self) -> Health {
+        self.health.clone()
+    }
+
+    fn models(&self) -> Vec<ModelCard> {
+        self.cards.clone()
+    }
+
+    fn status(&self) -> QueueStatus {
+        QueueStatus {
+            slots: self.slots,
+            busy: 0,
+            queued: 0,
+            queue_limit: 8,
+        }
+    }
+
+    fn chat(&self, job: ChatJob) -> Result<EventStream, BackendError> {
+        self.seen.lock().unwrap().chats.push(job);
+        self.play()
+    }
+
+    fn complete(&self, job: CompletionJob) -> Result<EventStream, BackendError> {
+        self.seen.lock().unwrap().completions.push(job);
+        self.play()
+    }
+
+    /// One token per byte.
+    fn tokenize(&self, job: TokenizeJob) -> Result<Vec<TokenPiece>, BackendError> {
+        let piece = |byte: u8| TokenPiece {
+            id: i32::from(byte),
+            bytes: vec![byte],
+        };
+        Ok(job.content.bytes().map(piece).collect())
+    }
+
+    fn detokenize(&self, _model: &str, tokens: &[i32]) -> Result<String, BackendError> {
+        let bytes: Vec<u8> = tokens.iter().map(|&token| token as u8).collect();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+pub fn card(id: &str) -> ModelCard {
+    ModelCard {
+        id: id.into(),
+        created: 1_700_000_000,
+        n_vocab: 256,
+        n_ctx: 4096,
+        n_ctx_train: 8192,
+        n_embd: 64,
+        n_params: 1_000_000,
+        size: 2_000_000,
+        kv: KvCard {
+            type_k: "turbo4".into(),
+            type_v: "turbo3".into(),
+            bytes_per_token: 60.5,
+        },
+        vision: false,
+        audio: false,
+    }
+}

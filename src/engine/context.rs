@@ -1,0 +1,409 @@
+//! Contexts: a KV cache over a model, and decoding into it.
+
+use super::backend::{Backend, DeviceKind, parse};
+use super::batch::Batch;
+use super::call;
+use super::cancel::CancelToken;
+use super::model::Model;
+use crate::kv::{CacheShape, KvBytes, KvCacheConfig, KvIssue, KvNotice, KvType, ResolvedKv};
+use crate::{Error, Result, memory, sys};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::ptr::NonNull;
+
+/// The settings of a context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextConfig {
+    /// Cells, all sequences together; 0: what the model was trained with.
+    pub n_ctx: u32,
+    /// Largest batch [`Context::decode`] takes.
+    pub n_batch: u32,
+    /// Largest number of tokens computed at once.
+    pub n_ubatch: u32,
+    /// Sequences (slots).
+    pub n_seq_max: u32,
+    /// Threads for decode; 0: the physical cores this process may use.
+    pub n_threads: u32,
+    /// Threads for prefill; 0: as `n_threads`.
+    pub n_threads_batch: u32,
+    /// The KV cache.
+    pub kv: KvCacheConfig,
+    /// Output embeddings.
+    pub embeddings: bool,
+}
+
+impl Default for ContextConfig {
+    fn default() -> Self {
+        Self {
+            n_ctx: 4096,
+            n_batch: 2048,
+            n_ubatch: 512,
+            n_seq_max: 1,
+            n_threads: 0,
+            n_threads_batch: 0,
+            kv: KvCacheConfig::default(),
+            embeddings: false,
+        }
+    }
+}
+
+/// Bytes a context has allocated, by the engine's buffer names.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
+pub struct MemoryUse {
+    /// K, V, rotations and recurrent states.
+    pub kv: BTreeMap<String, u64>,
+    /// Scratch buffers of the graphs.
+    pub compute: BTreeMap<String, u64>,
+    /// Weights.
+    pub model: BTreeMap<String, u64>,
+}
+
+/// A KV cache over a model. `Send` but not `Sync`: it belongs to one thread at a time.
+#[derive(Debug)]
+pub struct Context {
+    raw: NonNull<sys::tq_context>,
+    model: Model,
+    config: ContextConfig,
+    kv: ResolvedKv,
+    /// Kept alive while the engine polls its flag.
+    cancel: Option<CancelToken>,
+}
+
+// SAFETY: the engine keeps no thread-local state for a context, so it may move between threads; its functions are not
+// thread-safe, which is why `Context` is not `Sync` and everything that computes takes `&mut self`.
+unsafe impl Send for Context {}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: `raw` came from `tq_context_new`, is freed only here, and the model outlives it.
+        unsafe { sys::tq_context_free(self.raw.as_ptr()) }
+    }
+}
+
+impl ContextConfig {
+    fn shape(&self) -> CacheShape {
+        CacheShape {
+            n_ctx: self.n_ctx,
+            n_ubatch: self.n_ubatch.min(self.n_batch),
+            n_seq_max: self.n_seq_max,
+            unified: self.kv.unified,
+            swa_full: self.kv.swa_full,
+        }
+    }
+
+    /// Fills in what 0 stands for, and refuses what the engine could only assert on.
+    fn settle(mut self, model: &Model) -> Result<Self> {
+        let refuse = |text: String| Err(Error::Invalid(text));
+        if self.n_ctx == 0 {
+            self.n_ctx = model.meta().n_ctx_train;
+        }
+        if self.n_ctx > i32::MAX as u32 {
+            return refuse(format!("a context of {} tokens is beyond the engine's limit of {}", self.n_ctx, i32::MAX));
+        }
+        if self.n_batch == 0 || self.n_ubatch == 0 {
+            return refuse("n_batch and n_ubatch must be at least 1".into());
+        }
+        if self.n_seq_max == 0 || self.n_seq_max > MAX_SEQUENCES {
+            return refuse(format!("{} sequences asked for; a context has 1 to {MAX_SEQUENCES}", self.n_seq_max));
+        }
+        if self.n_threads == 0 {
+            self.n_threads = memory::physical_cores();
+        }
+        if self.n_threads_batch == 0 {
+            self.n_threads_batch = self.n_threads;
+        }
+        if self.n_threads.max(self.n_threads_batch) > MAX_THREADS {
+            return refuse(format!("{} threads asked for; the engine takes at most {MAX_THREADS}", self.n_threads.max(self.n_threads_batch)));
+        }
+        self.n_batch = self.n_batch.min(self.n_ctx.max(256));
+        self.n_ubatch = self.n_ubatch.min(self.n_batch);
+        Ok(self)
+    }
+}
+
+/// LLAMA_MAX_SEQ and GGML_MAX_N_THREADS of the pinned engine.
+const MAX_SEQUENCES: u32 = 256;
+const MAX_THREADS: u32 = 512;
+
+impl Context {
+    /// Creates a context. The cache is planned first: what cannot work, or does not fit the memory that is free, is
+    /// refused before anything is allocated.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedKv`], [`Error::OutOfMemory`] with the numbers, [`Error::Invalid`] for settings out of range,
+    /// [`Error::Engine`] with the engine's words.
+    pub fn new(model: &Model, config: ContextConfig) -> Result<Self> {
+        let config = config.settle(model)?;
+        let meta = model.meta();
+        let mut kv = config.kv.resolve(meta)?;
+        check_devices(model, &config.kv, &mut kv)?;
+        for notice in &kv.notices {
+            match notice {
+                KvNotice::DefaultMode { .. } => tracing::info!("{notice}"),
+                _ => tracing::warn!("{notice}"),
+            }
+        }
+        let need = kv.bytes(meta, &config.shape()).total();
+        match memory::available_bytes(&Backend::init()?.devices()?) {
+            Some(free) if need > free => {
+                return Err(Error::OutOfMemory {
+                    what: format!("the KV cache of {} tokens as {}/{}", config.n_ctx, config.kv.k, config.kv.v),
+                    need,
+                    free,
+                });
+            }
+            Some(_) => {}
+            None => tracing::warn!("free memory could not be detected; the KV cache of {need} bytes is not checked against it"),
+        }
+
+        let types = layer_type_ids(model, &kv);
+        let as_i32 = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+        let params = sys::tq_context_params {
+            n_ctx: config.n_ctx,
+            n_batch: config.n_batch,
+            n_ubatch: config.n_ubatch,
+            n_seq_max: config.n_seq_max,
+            n_threads: as_i32(config.n_threads),
+            n_threads_batch: as_i32(config.n_threads_batch),
+            layer_types: types.as_ptr(),
+            n_layer_types: meta.n_layer_all,
+            kv_unified: config.kv.unified,
+            swa_full: config.kv.swa_full,
+            offload_kv: config.kv.offload,
+            embeddings: config.embeddings,
+        };
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: the model is alive and `self.model` keeps it so; `params` and the types it points to (two per layer of
+        // the model) outlive the call, which copies them.
+        call::check(|error| unsafe { sys::tq_context_new(model.raw(), &raw const params, &raw mut raw, error) })?;
+        let raw = NonNull::new(raw).ok_or_else(|| Error::Engine("the engine returned no context".into()))?;
+        Ok(Self { raw, model: model.clone(), config, kv, cancel: None })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The settings, with defaults filled in.
+    pub fn config(&self) -> &ContextConfig {
+        &self.config
+    }
+
+    /// The types of the cache's layers, and what the user should know about them.
+    pub fn kv(&self) -> &ResolvedKv {
+        &self.kv
+    }
+
+    /// Bytes the cache was planned to take.
+    pub fn kv_bytes(&self) -> KvBytes {
+        self.kv.bytes(self.model.meta(), &self.config.shape())
+    }
+
+    /// Cells, all sequences together.
+    pub fn n_ctx(&self) -> u32 {
+        // SAFETY: `raw` is a live context.
+        unsafe { sys::tq_context_n_ctx(self.raw()) }
+    }
+
+    /// Positions one sequence can hold.
+    pub fn n_ctx_seq(&self) -> u32 {
+        // SAFETY: `raw` is a live context.
+        unsafe { sys::tq_context_n_ctx_seq(self.raw()) }
+    }
+
+    /// The largest batch [`decode`](Self::decode) takes.
+    pub fn n_batch(&self) -> u32 {
+        // SAFETY: `raw` is a live context.
+        unsafe { sys::tq_context_n_batch(self.raw()) }
+    }
+
+    /// Sets (or, with `None`, removes) the token that stops [`decode`](Self::decode).
+    pub fn set_cancel(&mut self, token: Option<CancelToken>) {
+        let flag = token.as_ref().map_or(std::ptr::null(), CancelToken::as_ptr);
+        // SAFETY: the flag lives in the token, which `self.cancel` keeps until the engine has another one.
+        unsafe { sys::tq_context_set_cancel(self.raw(), flag) };
+        self.cancel = token;
+    }
+
+    /// Computes a batch and appends it to the cache.
+    ///
+    /// # Errors
+    /// [`Error::ContextFull`] when no cells are left, [`Error::Cancelled`], [`Error::Invalid`] for tokens, sequences or
+    /// positions that do not exist, [`Error::Engine`].
+    pub fn decode(&mut self, batch: &Batch) -> Result<()> {
+        let raw_batch = sys::tq_batch {
+            n_tokens: batch.len(),
+            tokens: batch.tokens.as_ptr(),
+            positions: batch.positions.as_ptr(),
+            sequences: batch.sequences.as_ptr(),
+            wants_logits: batch.logits.as_ptr(),
+        };
+        // SAFETY: the four arrays have `n_tokens` entries (`Batch::push` keeps them equal) and outlive the call; the shim
+        // checks their content.
+        call::check(|error| unsafe { sys::tq_context_decode(self.raw(), &raw const raw_batch, error) }).map_err(
+            |failure| match failure.status {
+                sys::TQ_FULL => Error::ContextFull { n_prompt: batch.len(), n_ctx: self.n_ctx_seq() as usize },
+                _ => failure.into(),
+            },
+        )
+    }
+
+    /// Logits (one per vocabulary entry) of batch entry `i` of the last decode; `None` if it did not ask for them.
+    pub fn logits(&self, i: usize) -> Option<&[f32]> {
+        let i = i32::try_from(i).ok()?;
+        // SAFETY: `raw` is a live context; the shim returns null or `n_vocab` floats that live until the next `decode`,
+        // which needs `&mut self`.
+        unsafe {
+            let logits = sys::tq_context_logits(self.raw(), i);
+            (!logits.is_null()).then(|| std::slice::from_raw_parts(logits, self.model.meta().n_vocab as usize))
+        }
+    }
+
+    /// Operations on the cache's sequences.
+    pub fn memory(&mut self) -> KvMemory<'_> {
+        KvMemory(self)
+    }
+
+    /// Bytes allocated, as the engine reports them.
+    ///
+    /// # Errors
+    /// The engine's, which has none in practice.
+    pub fn memory_use(&self) -> Result<MemoryUse> {
+        // SAFETY: `raw` is a live context; both slots are valid.
+        let json = call::text(|out, error| unsafe { sys::tq_context_memory(self.raw(), out, error) })?;
+        parse("memory report", &json)
+    }
+
+    pub(super) fn raw(&self) -> *mut sys::tq_context {
+        self.raw.as_ptr()
+    }
+}
+
+/// (K, V) engine type of every model layer; layers without a cache get f16, which nothing reads.
+fn layer_type_ids(model: &Model, kv: &ResolvedKv) -> Vec<i32> {
+    let meta = model.meta();
+    let f16 = KvType::F16.layout(1).map_or(1, |layout| layout.id);
+    let mut ids = vec![f16; 2 * meta.n_layer_all as usize];
+    for types in &kv.layers {
+        let layer = &meta.layers[types.layer];
+        let id = |ty: KvType, head_dim: u32| ty.layout(head_dim).map_or(f16, |layout| layout.id);
+        ids[2 * types.layer] = id(types.k, layer.head_dim_k);
+        ids[2 * types.layer + 1] = id(types.v, layer.head_dim_v);
+    }
+    ids
+}
+
+/// Refuses (or, where the user accepted it, notes) attention that a device would hand to the CPU.
+fn check_devices(model: &Model, config: &KvCacheConfig, kv: &mut ResolvedKv) -> Result<()> {
+    if !config.offload {
+        return Ok(());
+    }
+    let backend = Backend::init()?;
+    let devices = backend.devices()?;
+    let mut noted: Vec<String> = Vec::new();
+    for types in kv.layers.clone() {
+        let layer = &model.meta().layers[types.layer];
+        let Some(number) = devices.iter().position(|d| d.name == layer.device && d.kind != DeviceKind::Cpu) else { continue };
+        let head_dim = (layer.head_dim_k, layer.head_dim_v);
+        if backend.runs_attention(number, types.k, types.v, head_dim)? || noted.contains(&layer.device) {
+            continue;
+        }
+        if !config.allow_cpu_attention {
+            let mut works = Vec::new();
+            for k in KvType::ALL {
+                for v in KvType::ALL {
+                    if backend.runs_attention(number, k, v, head_dim)? {
+                        works.push(format!("{k}/{v}"));
+                    }
+                }
+            }
+            return Err(KvIssue::DeviceFallback {
+                device: layer.device.clone(),
+                k: types.k,
+                v: types.v,
+                head_dim: layer.head_dim_k,
+                works: works.join(", "),
+            }
+            .into());
+        }
+        noted.push(layer.device.clone());
+        kv.notices.push(KvNotice::CpuAttention { device: layer.device.clone() });
+    }
+    Ok(())
+}
+
+/// The sequences of a context's cache. Positions are given as ranges; `..` is the whole sequence.
+pub struct KvMemory<'a>(&'a mut Context);
+
+fn bounds(range: &Range<i32>) -> (i32, i32) {
+    (range.start, if range.end == i32::MAX { -1 } else { range.end })
+}
+
+/// All positions of a sequence.
+const ALL: Range<i32> = 0..i32::MAX;
+
+impl KvMemory<'_> {
+    /// Removes positions of `seq`; `false` if the memory cannot remove a part (recurrent states).
+    pub fn remove(&mut self, seq: i32, positions: Range<i32>) -> bool {
+        let (start, end) = bounds(&positions);
+        // SAFETY: the context is live and borrowed mutably; a sequence out of range is refused below.
+        self.has(seq) && unsafe { sys::tq_context_seq_remove(self.0.raw(), seq, start, end) }
+    }
+
+    /// Makes positions of `from` part of `to` as well; in a unified cache nothing is copied.
+    pub fn copy(&mut self, from: i32, to: i32, positions: Range<i32>) {
+        let (start, end) = bounds(&positions);
+        if self.has(from) && self.has(to) {
+            // SAFETY: the context is live and borrowed mutably; both sequences exist.
+            unsafe { sys::tq_context_seq_copy(self.0.raw(), from, to, start, end) }
+        }
+    }
+
+    /// Whether [`shift`](Self::shift) works with this cache.
+    pub fn can_shift(&self) -> bool {
+        // SAFETY: the context is live.
+        self.0.model.meta().can_shift && unsafe { sys::tq_context_can_shift(self.0.raw()) }
+    }
+
+    /// Moves positions of `seq` by `delta`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where it could not be exact.
+    pub fn shift(&mut self, seq: i32, positions: Range<i32>, delta: i32) -> Result<()> {
+        if !self.has(seq) {
+            return Err(Error::Invalid(format!("sequence {seq} does not exist")));
+        }
+        let (start, end) = bounds(&positions);
+        // SAFETY: the context is live and borrowed mutably; the sequence exists; the shim checks `can_shift`.
+        call::check(|error| unsafe { sys::tq_context_seq_shift(self.0.raw(), seq, start, end, delta, error) })?;
+        Ok(())
+    }
+
+    /// The first and last position of `seq`; `None` if it is empty.
+    pub fn positions(&self, seq: i32) -> Option<(i32, i32)> {
+        if !self.has(seq) {
+            return None;
+        }
+        // SAFETY: the context is live; the sequence exists.
+        let (first, last) =
+            unsafe { (sys::tq_context_seq_pos_min(self.0.raw(), seq), sys::tq_context_seq_pos_max(self.0.raw(), seq)) };
+        (last >= 0).then_some((first, last))
+    }
+
+    /// Removes all of `seq`.
+    pub fn remove_all(&mut self, seq: i32) -> bool {
+        self.remove(seq, ALL)
+    }
+
+    /// Empties the cache and fills its buffers with zeros.
+    pub fn clear(&mut self) {
+        // SAFETY: the context is live and borrowed mutably.
+        unsafe { sys::tq_context_clear(self.0.raw()) }
+    }
+
+    fn has(&self, seq: i32) -> bool {
+        seq >= 0 && seq.unsigned_abs() < self.0.config.n_seq_max
+    }
+}

@@ -1,0 +1,25 @@
+//! The engine behind the shim: one owner per C object. The only home of unsafe code besides the bindings.
+#![allow(unsafe_code)]
+
+mod backend;
+mod batch;
+mod call;
+mod cancel;
+//PENDING pub mod chat;
+//PENDING pub mod codec;
+mod context;
+//PENDING pub mod grammar;
+mod meta;
+mod model;
+//PENDING pub mod probe;
+//PENDING pub mod sampler;
+mod state;
+//PENDING pub mod synth;
+
+pub use backend::{Backend, DeviceInfo, DeviceKind, EngineInfo};
+pub use batch::Batch;
+pub use cancel::CancelToken;
+pub use context::{Context, ContextConfig, KvMemory, MemoryUse};
+pub use meta::{LayerMeta, ModelMeta};
+pub use model::{GpuLayers, Model, ModelBuilder, Token};
+pub use state::SeqInfo;

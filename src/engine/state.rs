@@ -1,0 +1,125 @@
+//! Saving and restoring one sequence's cache. A header of our own says what the bytes are, so that a state of
+//! another codec, layout or model is refused with a reason instead of misread.
+
+use super::call;
+use super::context::Context;
+use crate::{Error, Result, sys};
+use serde::{Deserialize, Serialize};
+use std::io::{Read, Write};
+
+const MAGIC: &[u8; 8] = b"TQKVSEQ1";
+/// A header is a few hundred bytes; a length beyond this is no header.
+const MAX_HEADER: u32 = 1 << 20;
+
+/// What a saved sequence is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeqInfo {
+    /// Version of the codec that packed it.
+    pub codec_version: u32,
+    /// The model: architecture, parameters, layers, vocabulary.
+    pub model: String,
+    /// `layer:k/v` of each KV layer.
+    pub kv: String,
+    /// Last position of the sequence.
+    pub last_position: Option<i32>,
+    /// Bytes of the state that follow.
+    pub bytes: u64,
+}
+
+impl Context {
+    fn seq_info(&mut self, seq: i32, bytes: u64) -> SeqInfo {
+        let meta = self.model().meta();
+        let model = format!(
+            "{} {} params, {} layers, n_embd {}, vocabulary {}",
+            meta.architecture, meta.n_params, meta.n_layer, meta.n_embd, meta.n_vocab
+        );
+        let kv: Vec<String> = self.kv().layers.iter().map(|t| format!("{}:{}/{}", t.layer, t.k, t.v)).collect();
+        // SAFETY: takes no arguments and reads a constant.
+        let codec_version = unsafe { sys::tq_codec_version() };
+        let last_position = self.memory().positions(seq).map(|(_, last)| last);
+        SeqInfo { codec_version, model, kv: kv.join(" "), last_position, bytes }
+    }
+
+    /// Writes the cache of sequence `seq`; returns the bytes written.
+    ///
+    /// # Errors
+    /// A sequence that does not exist, or writing fails.
+    pub fn save_seq(&mut self, seq: i32, mut to: impl Write) -> Result<u64> {
+        self.check_seq(seq)?;
+        // SAFETY: the context is live and the sequence exists.
+        let capacity = unsafe { sys::tq_context_state_size(self.raw(), seq) };
+        let mut state = vec![0_u8; capacity];
+        let mut written = 0;
+        // SAFETY: `state` has `capacity` bytes; the slots are valid.
+        call::check(|error| unsafe {
+            sys::tq_context_state_get(self.raw(), seq, state.as_mut_ptr(), capacity, &raw mut written, error)
+        })?;
+        state.truncate(written);
+        let header = serde_json::to_vec(&self.seq_info(seq, written as u64))
+            .map_err(|e| Error::Engine(format!("describing a saved sequence: {e}")))?;
+        to.write_all(MAGIC)?;
+        to.write_all(&(header.len() as u32).to_le_bytes())?;
+        to.write_all(&header)?;
+        to.write_all(&state)?;
+        Ok((MAGIC.len() + 4 + header.len() + state.len()) as u64)
+    }
+
+    /// Reads what [`save_seq`](Self::save_seq) wrote into sequence `seq`, replacing what it held.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with both sides when the state is of another codec version, cache layout or model, is cut
+    /// short, or is no saved sequence at all.
+    pub fn load_seq(&mut self, seq: i32, mut from: impl Read) -> Result<SeqInfo> {
+        self.check_seq(seq)?;
+        let info = read_header(&mut from)?;
+        let here = self.seq_info(seq, info.bytes);
+        let refuse = |what: &str, saved: &dyn std::fmt::Display, here: &dyn std::fmt::Display| {
+            Err(Error::Invalid(format!("the saved sequence has {what} `{saved}`, this context has `{here}`; it cannot be read here")))
+        };
+        if info.codec_version != here.codec_version {
+            return refuse("codec version", &info.codec_version, &here.codec_version);
+        }
+        if info.model != here.model {
+            return refuse("model", &info.model, &here.model);
+        }
+        if info.kv != here.kv {
+            return refuse("KV types", &info.kv, &here.kv);
+        }
+        let mut state = Vec::new();
+        from.take(info.bytes).read_to_end(&mut state)?;
+        if state.len() as u64 != info.bytes {
+            return Err(Error::Invalid(format!("the saved sequence is cut short: {} of {} bytes", state.len(), info.bytes)));
+        }
+        let mut read = 0;
+        // SAFETY: `state` is valid for its length; the slots are valid; the context is borrowed mutably.
+        call::check(|error| unsafe {
+            sys::tq_context_state_set(self.raw(), seq, state.as_ptr(), state.len(), &raw mut read, error)
+        })?;
+        Ok(info)
+    }
+
+    fn check_seq(&self, seq: i32) -> Result<()> {
+        if seq < 0 || seq.unsigned_abs() >= self.config().n_seq_max {
+            return Err(Error::Invalid(format!("sequence {seq} does not exist; the context has {}", self.config().n_seq_max)));
+        }
+        Ok(())
+    }
+}
+
+fn read_header(from: &mut impl Read) -> Result<SeqInfo> {
+    let cut = |_| Error::Invalid("this is no saved sequence: it ends inside the header".into());
+    let mut magic = [0; 8];
+    from.read_exact(&mut magic).map_err(cut)?;
+    if &magic != MAGIC {
+        return Err(Error::Invalid("this is no saved sequence: the signature is missing".into()));
+    }
+    let mut len = [0; 4];
+    from.read_exact(&mut len).map_err(cut)?;
+    let len = u32::from_le_bytes(len);
+    if len > MAX_HEADER {
+        return Err(Error::Invalid(format!("the saved sequence is damaged: a header of {len} bytes")));
+    }
+    let mut header = vec![0; len as usize];
+    from.read_exact(&mut header).map_err(cut)?;
+    serde_json::from_slice(&header).map_err(|e| Error::Invalid(format!("the saved sequence is damaged: {e}")))
+}

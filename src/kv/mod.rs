@@ -1,0 +1,14 @@
+//! KV cache types and how a context's layers use them: names, sizes, policies, guards.
+//! Pure arithmetic; nothing here touches the engine.
+
+mod budget;
+mod config;
+mod guard;
+mod policy;
+mod types;
+
+pub use budget::{CacheShape, KvBytes};
+pub use config::{KvCacheConfig, LayerTypes, ResolvedKv};
+pub use guard::{KvIssue, KvNotice};
+pub use policy::LayerPolicy;
+pub use types::{KvType, Layout};

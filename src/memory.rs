@@ -1,0 +1,34 @@
+//! What the machine offers: free memory and cores. A fact that cannot be detected is `None`, never a guess.
+
+use crate::engine::{DeviceInfo, DeviceKind};
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
+fn system() -> Option<System> {
+    let ram = MemoryRefreshKind::nothing().with_ram();
+    System::new_with_specifics(RefreshKind::nothing().with_memory(ram)).ok()
+}
+
+/// Bytes of main memory that can be taken without swapping, as the system says; a container's limit counts.
+pub fn available_ram() -> Option<u64> {
+    let system = system()?;
+    let available = system.available_memory();
+    Some(system.cgroup_limits().map_or(available, |limits| limits.free_memory.min(available)))
+}
+
+/// Bytes of main memory installed.
+pub fn total_ram() -> Option<u64> {
+    system().map(|system| system.total_memory())
+}
+
+/// Bytes a KV cache could be given at most: main memory, and what devices have of their own.
+pub(crate) fn available_bytes(devices: &[DeviceInfo]) -> Option<u64> {
+    let own: u64 = devices.iter().filter(|d| d.kind == DeviceKind::Gpu).map(|d| d.memory_free).sum();
+    available_ram().map(|ram| ram + own)
+}
+
+/// Physical cores this process may use: more threads than that only compete for the same arithmetic units.
+pub fn physical_cores() -> u32 {
+    let allowed = std::thread::available_parallelism().map_or(1, usize::from);
+    let physical = System::physical_core_count().unwrap_or(allowed);
+    u32::try_from(physical.min(allowed)).unwrap_or(1).max(1)
+}

@@ -1,0 +1,1 @@
+//! Never compiled; Cargo needs a target to accept the manifest.
