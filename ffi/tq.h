@@ -212,8 +212,8 @@ void      tq_chat_parser_free(tq_chat_parser * parser);
 // Appends text. Result: [{content?, reasoning?, tool_call?: {index, id?, name?, arguments?}}], what is new since the last
 // call (JSON). last: the answer is complete.
 tq_status tq_chat_parser_push(tq_chat_parser * parser, const char * text, size_t len, bool last, tq_text * json, tq_text * error);
-// The whole message so far, OpenAI-shaped (JSON). If the complete answer does not have the expected format: unparsed: true,
-// raw: the answer as generated; what was not recognised is in content.
+// The whole message so far, OpenAI-shaped (JSON). If the complete answer does not have the expected format, or a call in it is
+// cut short: unparsed: true, raw: the answer as generated; what was not recognised is in content.
 tq_status tq_chat_parser_message(const tq_chat_parser * parser, tq_text * json, tq_text * error);
 
 // ---- model synthesis ----------------------------------------------------------------------------

@@ -20,14 +20,16 @@
 //! request by a [`CancelToken`]. llama.cpp's log arrives as `tracing` events of the target `llama_cpp`.
 #![deny(unsafe_code, missing_docs)]
 
-//PENDING pub mod codec;
+pub mod codec;
 pub mod engine;
 mod error;
-//PENDING pub mod generate;
+pub mod generate;
 pub mod kv;
+pub mod measure;
 pub mod memory;
+pub mod scheduler;
 mod sys;
-//PENDING pub mod verify;
+pub mod verify;
 
 pub use engine::{
     Backend, Batch, CancelToken, Context, ContextConfig, DeviceInfo, DeviceKind, GpuLayers, KvMemory, LayerMeta, Model,

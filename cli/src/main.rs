@@ -1,1 +1,36 @@
-fn main(){}
+//! Parse, run, map the outcome to an exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+#![forbid(unsafe_code)]
+
+use clap::Parser;
+use llama_turboquant::Error;
+use llama_turboquant_cli::args::{Args, expand_short_options};
+use llama_turboquant_cli::commands;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = Args::parse_from(expand_short_options(std::env::args_os()));
+    start_log(args.verbose);
+    match commands::run(args) {
+        Ok(code) => code,
+        Err(error) if matches!(error.downcast_ref(), Some(Error::Cancelled)) => {
+            eprintln!("interrupted");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the program has to say goes to standard error, so that standard output is only the answer.
+fn start_log(verbose: u8) {
+    let filter = match verbose {
+        0 => "info,llama_cpp=off",
+        1 => "debug,llama_cpp=warn,hyper=info",
+        _ => "trace,hyper=info",
+    };
+    // RUST_LOG, where somebody set it, says more exactly what they want to see.
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| filter.into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().with_target(verbose > 0).init();
+}

@@ -120,7 +120,8 @@ static void check_rotation(const tq_codec_impl * impl) {
             worst          = fmax(worst, d);
         }
         const double limit = 1.33 * expected_distortion(type);
-        report(worst < limit, type->name, "structured_vectors_spread", "worst D %.4f (%s), limit %.4f", worst, which, limit);
+        report(worst < limit, type->name, "structured_vectors_spread", "worst D %.4f (%s), limit %.4f", worst, which,
+               limit);
     }
 }
 

@@ -35,7 +35,8 @@
     TQ_DEFINE_CODEC(arch, target, name, bits, block, bytes)    \
     TQ_DEFINE_DOT(arch, target, name, bits, block, bytes)
 
-#define TQ_LIST_OPS(codec, dot, name) { quantize_row_##name##_##codec, dequantize_row_##name##_##codec, vec_dot_##name##_##dot },
+#define TQ_LIST_OPS(codec, dot, name) \
+    { quantize_row_##name##_##codec, dequantize_row_##name##_##codec, vec_dot_##name##_##dot },
 
 extern const tq_codec_impl tq_impl_scalar;
 #if defined(__x86_64__)

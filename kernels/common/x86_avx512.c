@@ -61,7 +61,7 @@ TQ_INLINE TQ_AVX512 __m512i ranks_avx512(const float * a, __m512 gain, int bits)
 
 // TQ_STRIDE grid points: <x,L> and <L,L> of each, up to the last three steps of the tree. Their chains of
 // additions are independent and overlap; one point at a time waits
-// for its own (15 % slower at AVX-512).
+// for its own (15 % slower).
 TQ_INLINE TQ_AVX512 void try_gains_avx512(
     const float * a, const float * gain, int bits, int block, __m256 * cross, __m256 * own) {
     const __m512i zero = _mm512_setzero_si512();

@@ -78,5 +78,8 @@ ggml_op_hint tq_kv_rot_hint(const ggml_tensor * rot) {
 }
 
 bool tq_kv_can_shift(const ggml_tensor * k, const ggml_tensor * k_rot, uint32_t n_rot, uint32_t head_dim) {
-    return !ggml_is_quantized(k->type) || (k_rot && n_rot == head_dim);
+    if (!ggml_is_quantized(k->type)) {
+        return k->type == GGML_TYPE_F16 || k->type == GGML_TYPE_F32; // RoPE in place aborts on any other type (bf16)
+    }
+    return k_rot && n_rot == head_dim;
 }

@@ -39,5 +39,5 @@ std::vector<float> tq_kv_rot_data(const ggml_tensor * rot);
 ggml_op_hint tq_kv_rot_hint(const ggml_tensor * rot);
 
 // K-shift un-rotates, applies RoPE to the first n_rot dimensions and rotates back. Exact only if the K is
-// plain, or if RoPE covers the whole head and the layer has a rotation.
+// plain (and of a type RoPE can work on), or if RoPE covers the whole head and the layer has a rotation.
 bool tq_kv_can_shift(const ggml_tensor * k, const ggml_tensor * k_rot, uint32_t n_rot, uint32_t head_dim);

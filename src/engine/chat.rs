@@ -266,7 +266,8 @@ pub struct ChatMessage {
     /// Calls the model makes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
-    /// The complete answer does not have the expected format; what was not recognised is in `content`.
+    /// The complete answer does not have the expected format (what was not recognised is in `content`), or a call in it is
+    /// cut short (its arguments are no JSON).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unparsed: bool,
     /// The answer as generated, if it is `unparsed`.

@@ -1,5 +1,6 @@
 //! One conversation over one context.
 
+use super::cache::keep_prefix;
 use super::params::GenParams;
 use super::state::{FinishReason, Generation, Piece};
 use crate::engine::chat::ChatPrompt;
@@ -195,21 +196,9 @@ impl Session {
         Ok(())
     }
 
-    /// Removes the positions from `n` on; everything if what is left would not be the whole past of position `n`.
     fn cut(&mut self, n: usize) {
-        let window = self.context.model().meta().n_swa;
-        let n_kept = i32::try_from(n).unwrap_or(i32::MAX);
-        let mut memory = self.context.memory();
-        let removed = n > 0 && memory.remove(SEQ, n_kept..i32::MAX);
-        // sliding-window layers may have dropped positions that the shortened sequence would look at again
-        let first_needed = if window == 0 { 0 } else { (n_kept - window.cast_signed()).max(0) };
-        let whole = removed && memory.positions(SEQ).is_some_and(|(first, last)| first <= first_needed && last + 1 == n_kept);
-        if whole {
-            self.tokens.truncate(n);
-        } else {
-            memory.clear();
-            self.tokens.clear();
-        }
+        let kept = keep_prefix(&mut self.context, SEQ, n);
+        self.tokens.truncate(kept);
     }
 
     /// Generates an answer to what the cache holds.

@@ -13,6 +13,8 @@ pub mod app;
 pub mod backend;
 pub mod body;
 pub mod choices;
+pub mod command;
+pub mod engine;
 pub mod error;
 pub mod guard;
 pub mod ids;

@@ -1,9 +1,8 @@
-//! The stream of events a job produces, and the cancel token that ends it.
+//! The stream of events a job produces; dropping it cancels the job.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
+use llama_turboquant::CancelToken;
 use tokio::sync::mpsc;
 
 use super::BackendError;
@@ -148,28 +147,6 @@ pub struct Timings {
     pub draft_n: Option<u32>,
     /// Of these, tokens accepted.
     pub draft_n_accepted: Option<u32>,
-}
-
-/// Tells one job to stop. Clones share the flag.
-#[derive(Clone, Debug, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
-
-impl CancelToken {
-    /// A token that is not cancelled.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Asks the job to stop; it cannot be taken back.
-    pub fn cancel(&self) {
-        // Relaxed: the flag guards no other memory, and the engine polls it many times a second.
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether the job was asked to stop.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 /// The engine's end of a stream.

@@ -11,9 +11,10 @@ mod job;
 
 use std::time::Duration;
 
+pub use llama_turboquant::CancelToken;
 pub use card::{KvCard, ModelCard};
 pub use event::{
-    Alternative, CancelToken, Done, Event, EventSender, EventStream, Finish, SendError, TextPiece,
+    Alternative, Done, Event, EventSender, EventStream, Finish, SendError, TextPiece,
     Timings, TokenLogprob, Usage,
 };
 pub use job::{

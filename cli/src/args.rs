@@ -1,0 +1,278 @@
+//! What can be typed. Declaration only; `settings` turns it into validated types.
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Run and serve language models with a KV cache that is 4 to 7 times smaller.
+///
+/// Options have llama.cpp's names, its short ones (-ctk, -ngl, ...) included. Without -m a small embedded model is used.
+#[derive(Debug, Parser)]
+#[command(name = "turboquant", version, max_term_width = 110)]
+pub struct Args {
+    /// Say more: -v what the program does, -vv also the engine's own log.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// Codec implementation to use instead of the fastest one this CPU runs (scalar, avx2, avx512, neon, neon_dotprod).
+    #[arg(long, global = true, env = "TURBOQUANT_CODEC", value_name = "NAME")]
+    pub codec: Option<String>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer a prompt (-p), or chat in the terminal.
+    Run(RunArgs),
+    /// Serve clients of the OpenAI API over HTTP.
+    Serve(ServeArgs),
+    /// List the KV cache types: bits per value, size, and which device runs which pair.
+    Kv(KvArgs),
+    /// Show what in a model file decides its memory: layers, heads, window, KV bytes per token for each type.
+    Inspect(InspectArgs),
+    /// Check this build: the codec's acceptance tests on this CPU and every device. Exit code 1 if one fails.
+    Verify(VerifyArgs),
+    /// Make models.
+    #[command(subcommand)]
+    Model(ModelCommand),
+}
+
+/// Which model, where it runs, and its KV cache.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ModelArgs {
+    /// GGUF file; without it the embedded model is used. [-m]
+    #[arg(short, long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Context in tokens, all slots together; 0: what the model was trained with. [-c]
+    #[arg(short = 'c', long, value_name = "N")]
+    pub ctx_size: Option<u32>,
+    /// Type of the K cache: auto, or a name from `turboquant kv`. auto is turbo4 where the model allows it. [-ctk]
+    #[arg(long, value_name = "TYPE", default_value = "auto")]
+    pub cache_type_k: String,
+    /// Type of the V cache, likewise. [-ctv]
+    #[arg(long, value_name = "TYPE", default_value = "auto")]
+    pub cache_type_v: String,
+    /// Layer-adaptive mode 0 to 7: layers that keep more bits. Default: 7 when V is turbo2, else 0.
+    #[arg(long, value_name = "MODE", env = "TURBO_LAYER_ADAPTIVE", hide_env_values = true)]
+    pub layer_adaptive: Option<String>,
+    /// Let turbo K be used on model families that it is known to break (Qwen2, Qwen2.5).
+    #[arg(long)]
+    pub no_kv_guard: bool,
+    /// Accept that a device that cannot run attention over this cache hands it to the CPU.
+    #[arg(long)]
+    pub allow_cpu_attention: bool,
+    /// Keep the KV cache in main memory. [-nkvo]
+    #[arg(long)]
+    pub no_kv_offload: bool,
+    /// Full-size cache for sliding-window layers.
+    #[arg(long)]
+    pub swa_full: bool,
+    /// Threads; 0: the physical cores. [-t]
+    #[arg(short, long, value_name = "N", default_value_t = 0)]
+    pub threads: u32,
+    /// Threads for prompts; 0: as --threads. [-tb]
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads_batch: u32,
+    /// Tokens submitted at once. [-b]
+    #[arg(short, long, value_name = "N", default_value_t = 2048)]
+    pub batch_size: u32,
+    /// Tokens computed at once. [-ub]
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub ubatch_size: u32,
+    /// Layers on the GPU; default: all. [-ngl]
+    #[arg(long, alias = "n-gpu-layers", value_name = "N")]
+    pub gpu_layers: Option<u32>,
+    /// Read the model into memory instead of mapping the file.
+    #[arg(long)]
+    pub no_mmap: bool,
+}
+
+/// How tokens are chosen. Unset: the model's or the engine's default.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct SamplingArgs {
+    /// 0: always the most probable token.
+    #[arg(long, value_name = "T")]
+    pub temp: Option<f32>,
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<i32>,
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f32>,
+    #[arg(long, value_name = "P")]
+    pub min_p: Option<f32>,
+    #[arg(long, value_name = "R")]
+    pub repeat_penalty: Option<f32>,
+    /// Equal seeds give equal answers; negative: random. [-s]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
+    pub seed: Option<i64>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct RunArgs {
+    /// The prompt; without it, chat. [-p]
+    #[arg(short, long)]
+    pub prompt: Option<String>,
+    /// Read the prompt from a file (`-`: standard input). [-f]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "prompt")]
+    pub file: Option<PathBuf>,
+    /// System message. [-sys]
+    #[arg(long, value_name = "TEXT")]
+    pub system_prompt: Option<String>,
+    /// Continue the prompt as text, without the chat template. [-no-cnv]
+    #[arg(long, alias = "no-conversation")]
+    pub raw: bool,
+    /// Tokens to generate at most; negative: until the model ends. [-n]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    pub predict: i64,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ServeArgs {
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// Requests served at once; they share the context. [-np]
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub parallel: u32,
+    /// Requests that may wait; more are refused with 429.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub queue: usize,
+    /// Key that clients must send; may be repeated.
+    #[arg(long, value_name = "KEY")]
+    pub api_key: Vec<String>,
+    /// Name of the model for clients; default: its file name. [-a]
+    #[arg(short, long, value_name = "NAME")]
+    pub alias: Option<String>,
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct KvArgs {
+    /// Values per head to check devices with.
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub head_dim: u32,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct InspectArgs {
+    /// GGUF file.
+    pub file: PathBuf,
+    /// Context lengths to show the KV cache for.
+    #[arg(long, value_delimiter = ',', default_values_t = [8192_u32, 32768, 131_072])]
+    pub contexts: Vec<u32>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct VerifyArgs {
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelCommand {
+    /// Write a model of any shape with random weights, to measure or test without a download.
+    Synth(SynthArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct SynthArgs {
+    /// File to write.
+    pub out: PathBuf,
+    /// Architecture: llama, qwen2, qwen3, gemma3, ...; an unknown one lists them all.
+    #[arg(long, default_value = "llama")]
+    pub arch: String,
+    #[arg(long, default_value_t = 8)]
+    pub layers: u32,
+    /// Query heads.
+    #[arg(long, default_value_t = 8)]
+    pub heads: u32,
+    #[arg(long, default_value_t = 2)]
+    pub kv_heads: u32,
+    /// Values per head.
+    #[arg(long, default_value_t = 128)]
+    pub head_dim: u32,
+    #[arg(long, default_value_t = 512)]
+    pub embd: u32,
+    #[arg(long, default_value_t = 1024)]
+    pub ff: u32,
+    #[arg(long, default_value_t = 1024)]
+    pub vocab: u32,
+    /// f32, f16, q8_0 or q4_0.
+    #[arg(long = "type", default_value = "f16")]
+    pub weight_type: String,
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// llama.cpp's short options of several letters, which clap does not know.
+const SHORT: [(&str, &str); 11] = [
+    ("-ctk", "--cache-type-k"),
+    ("-ctv", "--cache-type-v"),
+    ("-ngl", "--gpu-layers"),
+    ("-np", "--parallel"),
+    ("-tb", "--threads-batch"),
+    ("-ub", "--ubatch-size"),
+    ("-nkvo", "--no-kv-offload"),
+    ("-sys", "--system-prompt"),
+    ("-no-cnv", "--raw"),
+    ("-dev", "--device"),
+    ("--n-predict", "--predict"),
+];
+
+/// Spells out llama.cpp's short options of several letters.
+pub fn expand_short_options(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    args.into_iter()
+        .map(|arg| {
+            let text = arg.to_string_lossy();
+            let (name, value) = text.split_once('=').map_or((text.as_ref(), None), |(n, v)| (n, Some(v)));
+            match (SHORT.iter().find(|(short, _)| *short == name), value) {
+                (Some((_, long)), None) => (*long).into(),
+                (Some((_, long)), Some(value)) => format!("{long}={value}").into(),
+                (None, _) => arg,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        Args::try_parse_from(expand_short_options(line.split(' ').map(OsString::from)))
+    }
+
+    #[test]
+    fn the_declaration_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn llama_cpp_short_options_work() {
+        let args = parse("turboquant serve -m x.gguf -c 4096 -ctk q8_0 -ctv=turbo3 -ngl 10 -np 2 -t 4").unwrap();
+        let Command::Serve(serve) = args.command else { panic!("serve expected") };
+        assert_eq!((serve.model.cache_type_k.as_str(), serve.model.cache_type_v.as_str()), ("q8_0", "turbo3"));
+        assert_eq!((serve.model.gpu_layers, serve.parallel, serve.model.threads), (Some(10), 2, 4));
+        let args = parse("turboquant run -p hi -n 5 --temp 0 --seed -1").unwrap();
+        let Command::Run(run) = args.command else { panic!("run expected") };
+        assert_eq!((run.predict, run.sampling.temp, run.sampling.seed), (5, Some(0.0), Some(-1)));
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_usage_errors() {
+        for line in ["turboquant serve -c -5", "turboquant serve --port 70000", "turboquant run -t 99999999999", "turboquant serve -np x"] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! One module per subcommand.
+
+pub mod inspect;
+pub mod kv;
+pub mod model;
+pub mod run;
+pub mod serve;
+pub mod verify;
+
+use crate::args::{Args, Command};
+use anyhow::{Context, Result};
+use llama_turboquant::Backend;
+use llama_turboquant::engine::codec::Implementation;
+use std::process::ExitCode;
+
+/// Runs what was typed.
+///
+/// # Errors
+/// The subcommand's.
+pub fn run(args: Args) -> Result<ExitCode> {
+    Backend::init()?;
+    if let Some(name) = &args.codec {
+        Implementation::named(name).and_then(|it| it.select()).context("--codec (TURBOQUANT_CODEC)")?;
+    }
+    match args.command {
+        Command::Run(args) => run::run(&args),
+        Command::Serve(args) => serve::command::run(args),
+        Command::Kv(args) => kv::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Model(args) => model::run(&args),
+    }
+}

@@ -1,0 +1,141 @@
+//! Jobs of the HTTP layer as the library takes them.
+
+use super::{Loaded, backend_error};
+use crate::commands::serve::backend::{self, BackendError, ChatJob, CompletionJob, Constraint, Prompt};
+use llama_turboquant::engine::chat::{ChatParser, ChatRequest, ToolChoice};
+use llama_turboquant::engine::grammar::Grammar;
+use llama_turboquant::engine::sampler::SamplingParams;
+use llama_turboquant::generate::GenParams;
+use llama_turboquant::{Model, Token};
+use serde_json::{Value, json};
+
+/// What sampling and limits a request asks for; the constraint is added by whoever knows the template.
+fn params(generation: &backend::Generation) -> GenParams {
+    let mut params = GenParams::new().sampling(sampling(generation));
+    params.max_tokens = generation.max_tokens.map(|n| n as usize);
+    params.stop.clone_from(&generation.stop);
+    params.logprobs = generation.logprobs.map(|n| n as usize);
+    params
+}
+
+fn sampling(generation: &backend::Generation) -> SamplingParams {
+    let s = &generation.sampling;
+    let signed = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+    SamplingParams {
+        seed: s.seed.map(i64::from),
+        temperature: s.temperature,
+        top_k: s.top_k.map(signed),
+        top_p: s.top_p,
+        min_p: s.min_p,
+        typical_p: s.typical_p,
+        top_n_sigma: s.top_n_sigma,
+        xtc_probability: s.xtc_probability,
+        xtc_threshold: s.xtc_threshold,
+        repeat_last_n: s.repeat_last_n,
+        repeat_penalty: s.repeat_penalty,
+        frequency_penalty: s.frequency_penalty,
+        presence_penalty: s.presence_penalty,
+        dry_multiplier: s.dry_multiplier,
+        dry_base: s.dry_base,
+        dry_allowed_length: s.dry_allowed_length.map(signed),
+        dry_penalty_last_n: s.dry_penalty_last_n,
+        mirostat: s.mirostat.and_then(|version| u8::try_from(version).ok()),
+        mirostat_tau: s.mirostat_tau,
+        mirostat_eta: s.mirostat_eta,
+        logit_bias: (!s.logit_bias.is_empty()).then(|| s.logit_bias.iter().map(|b| (b.token, b.bias)).collect()),
+        ignore_eos: generation.ignore_eos.then_some(true),
+        ..SamplingParams::default()
+    }
+}
+
+type Chat = (Vec<Token>, GenParams, ChatParser, bool);
+
+/// Applies the template.
+pub(super) fn chat(loaded: &Loaded, job: ChatJob) -> Result<Chat, BackendError> {
+    let template = loaded.template.as_ref().ok_or_else(|| {
+        BackendError::invalid("this model has no chat template; use /v1/completions, or serve a model that has one")
+    })?;
+    let params = params(&job.generation);
+    let mut request = ChatRequest {
+        messages: array(job.prompt.messages),
+        tools: job.prompt.tools.map(array).unwrap_or_default(),
+        tool_choice: job.prompt.tool_choice.map_or(ToolChoice::Auto, |choice| ToolChoice::Json(json!(choice))),
+        parallel_tool_calls: job.prompt.parallel_tool_calls,
+        enable_thinking: job.prompt.thinking,
+        reasoning_effort: job.prompt.reasoning_effort,
+        ..ChatRequest::new()
+    };
+    if let Some(Value::Object(kwargs)) = job.prompt.template_kwargs {
+        request.chat_template_kwargs = Some(kwargs);
+    }
+    match job.generation.constraint {
+        Constraint::Free => {}
+        Constraint::JsonObject => request.json_schema = Some(json!({"type": "object"})),
+        Constraint::JsonSchema(schema) => request.json_schema = Some(schema),
+        Constraint::Grammar(grammar) => request.grammar = Some(grammar),
+    }
+    let prompt = template.apply(&request).map_err(backend_error)?;
+    let tokens = prompt.tokenize(loaded.scheduler.model()).map_err(backend_error)?;
+    check_room(loaded, &tokens)?;
+    let parser = prompt.parser().map_err(backend_error)?;
+    Ok((tokens, params.answering(&prompt), parser, job.generation.cache_prompt))
+}
+
+fn array(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(values) => values,
+        other => vec![other],
+    }
+}
+
+type Completion = (Vec<Token>, GenParams, Option<String>, bool);
+
+/// Tokenizes the prompt; with echo, its text comes along.
+pub(super) fn completion(loaded: &Loaded, job: CompletionJob) -> Result<Completion, BackendError> {
+    let model = loaded.scheduler.model();
+    let mut params = params(&job.generation);
+    let grammar = match &job.generation.constraint {
+        Constraint::Free => None,
+        Constraint::JsonObject => Some(Grammar::json_schema(&json!({"type": "object"}))),
+        Constraint::JsonSchema(schema) => Some(Grammar::json_schema(schema)),
+        Constraint::Grammar(text) => Some(Grammar::gbnf(text)),
+    };
+    if let Some(grammar) = grammar {
+        params = params.grammar(&grammar.map_err(backend_error)?);
+    }
+    if job.echo && job.generation.logprobs.is_some() {
+        return Err(BackendError::NotSupported("echo together with logprobs is not supported".into()));
+    }
+    let tokens = tokens(model, &job.prompt)?;
+    check_room(loaded, &tokens)?;
+    let echo = match job.prompt {
+        _ if !job.echo => None,
+        Prompt::Text(text) => Some(text),
+        Prompt::Tokens(tokens) => Some(model.detokenize(&tokens, true).map_err(backend_error)?),
+    };
+    Ok((tokens, params, echo, job.generation.cache_prompt))
+}
+
+fn tokens(model: &Model, prompt: &Prompt) -> Result<Vec<Token>, BackendError> {
+    let tokens = match prompt {
+        Prompt::Text(text) => model.tokenize(text, true, true).map_err(backend_error)?,
+        Prompt::Tokens(tokens) => tokens.clone(),
+    };
+    if !tokens.is_empty() {
+        return Ok(tokens);
+    }
+    // An empty prompt continues from nothing; a model without BOS has nothing to start from.
+    match model.meta().bos {
+        bos if bos >= 0 => Ok(vec![bos]),
+        _ => Err(BackendError::invalid("the prompt is empty, and this model has no BOS token to start from")),
+    }
+}
+
+/// Before queueing, so that the error keeps its status even when the client asked for a stream.
+fn check_room(loaded: &Loaded, tokens: &[Token]) -> Result<(), BackendError> {
+    let (n_prompt, n_ctx) = (super::saturate(tokens.len()), loaded.card.n_ctx);
+    if n_prompt >= n_ctx {
+        return Err(BackendError::ContextOverflow { n_prompt, n_ctx });
+    }
+    Ok(())
+}

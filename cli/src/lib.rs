@@ -1,0 +1,9 @@
+//! The program `turboquant`, as a library so that its tests reach every part.
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod commands;
+pub mod embedded;
+pub mod interrupt;
+pub mod report;
+pub mod settings;

@@ -1,0 +1,184 @@
+//! What was typed, as validated types; and the model and context they describe.
+
+use crate::args::{ModelArgs, SamplingArgs};
+use crate::embedded;
+use anyhow::{Context as _, Result, anyhow, bail};
+use llama_turboquant::engine::sampler::SamplingParams;
+use llama_turboquant::{
+    CancelToken, Context, ContextConfig, Error, GpuLayers, KvCacheConfig, KvType, LayerPolicy, Model, ModelBuilder,
+};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// A type, or the choice left to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheType {
+    /// turbo4 where the model allows it, else q8_0, else f16; which one is said.
+    Auto,
+    /// This one or an error.
+    Fixed(KvType),
+}
+
+impl FromStr for CacheType {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        if name.eq_ignore_ascii_case("auto") {
+            return Ok(Self::Auto);
+        }
+        name.parse().map(Self::Fixed).map_err(|e| anyhow!("{e}, auto"))
+    }
+}
+
+/// Everything about a model and its context, checked as far as it can be without loading.
+#[derive(Debug, Clone)]
+pub struct ModelSettings {
+    /// The file; `None`: the embedded model.
+    pub file: Option<PathBuf>,
+    /// Type of K.
+    pub k: CacheType,
+    /// Type of V.
+    pub v: CacheType,
+    /// Layers to the GPU.
+    pub gpu_layers: GpuLayers,
+    /// Map the file.
+    pub mmap: bool,
+    /// The context; its `kv` holds all but the types.
+    pub context: ContextConfig,
+}
+
+impl ModelSettings {
+    /// Validates `args` for a context of `n_seq_max` sequences.
+    ///
+    /// # Errors
+    /// Unknown types (with the list of valid ones), a mode that does not exist, numbers out of range.
+    pub fn new(args: &ModelArgs, n_seq_max: u32) -> Result<Self> {
+        let k = args.cache_type_k.parse().context("--cache-type-k")?;
+        let v = args.cache_type_v.parse().context("--cache-type-v")?;
+        let layers = match args.layer_adaptive.as_deref().map(str::trim) {
+            None | Some("") => LayerPolicy::Auto,
+            Some(mode) => mode
+                .parse()
+                .map_err(|_| anyhow!("`{mode}` is not a number"))
+                .and_then(|mode| Ok(LayerPolicy::mode(mode)?))
+                .context("--layer-adaptive (TURBO_LAYER_ADAPTIVE) takes a mode from 0 to 7")?,
+        };
+        if args.batch_size == 0 || args.ubatch_size == 0 {
+            bail!("--batch-size and --ubatch-size must be at least 1");
+        }
+        let mut kv = KvCacheConfig::default().with_layers(layers);
+        kv.unified = n_seq_max > 1; // slots share all cells: one long request may use what others do not
+        kv.swa_full = args.swa_full;
+        kv.offload = !args.no_kv_offload;
+        kv.guard = !args.no_kv_guard;
+        kv.allow_cpu_attention = args.allow_cpu_attention;
+        let context = ContextConfig {
+            n_ctx: args.ctx_size.unwrap_or(0),
+            n_batch: args.batch_size,
+            n_ubatch: args.ubatch_size,
+            n_seq_max,
+            n_threads: args.threads,
+            n_threads_batch: args.threads_batch,
+            kv,
+            embeddings: false,
+        };
+        Ok(Self {
+            file: args.model.clone(),
+            k,
+            v,
+            gpu_layers: args.gpu_layers.map_or(GpuLayers::All, GpuLayers::Count),
+            mmap: !args.no_mmap,
+            context,
+        })
+    }
+
+    /// The name clients see.
+    pub fn model_name(&self) -> String {
+        self.file.as_ref().map_or_else(
+            || embedded::NAME.into(),
+            |file| file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy().into_owned(),
+        )
+    }
+
+    /// Loads the model; `cancel` stops it.
+    ///
+    /// # Errors
+    /// As [`ModelBuilder::load`].
+    pub fn load(&self, cancel: &CancelToken) -> Result<Model> {
+        let path = match &self.file {
+            Some(file) => file.clone(),
+            None => {
+                eprintln!("{}", embedded::GREETING);
+                embedded::path()?
+            }
+        };
+        let bar = progress_bar();
+        let token = cancel.clone();
+        let loaded = self
+            .builder(path)
+            .progress(move |done| {
+                bar.set_position((done * 1000.0) as u64);
+                if token.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+            .load();
+        Ok(loaded?)
+    }
+
+    fn builder(&self, path: PathBuf) -> ModelBuilder {
+        Model::builder(path).gpu_layers(self.gpu_layers).mmap(self.mmap)
+    }
+
+    /// Creates the context, choosing the types that were left to us.
+    ///
+    /// # Errors
+    /// As [`Context::new`].
+    pub fn create_context(&self, model: &Model) -> Result<Context> {
+        const CHOICES: [KvType; 3] = [KvType::Turbo4, KvType::Q8_0, KvType::F16];
+        let choices = |side: CacheType| match side {
+            CacheType::Auto => CHOICES.to_vec(),
+            CacheType::Fixed(ty) => vec![ty],
+        };
+        let (ks, vs) = (choices(self.k), choices(self.v));
+        let mut refused = None;
+        for attempt in 0..ks.len().max(vs.len()) {
+            let mut config = self.context.clone();
+            config.kv.k = ks[attempt.min(ks.len() - 1)];
+            config.kv.v = vs[attempt.min(vs.len() - 1)];
+            let (k, v) = (config.kv.k, config.kv.v);
+            match model.context(config) {
+                Err(Error::UnsupportedKv(issue)) => {
+                    tracing::warn!("auto: {k}/{v} is not possible here: {issue}");
+                    refused = Some(issue);
+                }
+                made => return Ok(made?),
+            }
+        }
+        Err(refused.map_or_else(|| anyhow!("no KV type to try"), |issue| Error::from(issue).into()))
+    }
+}
+
+fn progress_bar() -> indicatif::ProgressBar {
+    // Hidden by itself when standard error is no terminal.
+    let style = indicatif::ProgressStyle::with_template("loading {bar:40} {percent}%").unwrap_or_else(|_| indicatif::ProgressStyle::default_bar());
+    indicatif::ProgressBar::new(1000).with_style(style).with_finish(indicatif::ProgressFinish::AndClear)
+}
+
+/// Sampling parameters as the engine takes them.
+pub fn sampling(args: &SamplingArgs) -> SamplingParams {
+    SamplingParams {
+        seed: args.seed,
+        temperature: args.temp,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        min_p: args.min_p,
+        repeat_penalty: args.repeat_penalty,
+        ..SamplingParams::default()
+    }
+}
+
+/// Bytes for people.
+pub fn human_bytes(bytes: u64) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    if mib >= 1024.0 { format!("{:.2} GiB", mib / 1024.0) } else { format!("{mib:.2} MiB") }
+}

@@ -1,0 +1,216 @@
+//! One side of a comparison: a KV cache, and how tokens get into it.
+
+use super::corpus::{Corpus, Slice};
+use crate::kv::{CacheShape, KvBytes, KvCacheConfig, LayerTypes};
+use crate::{Batch, CancelToken, Context, ContextConfig, Error, Model, Result, memory};
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// How the tokens of a chunk are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Many at once, as a prompt is. With chunks of at most [`Options::n_batch`] tokens, the whole chunk.
+    Batched,
+    /// One by one, as an answer is, but with the text's tokens (teacher-forced). Kernels for one query differ from those for
+    /// many, and so can their bugs.
+    Decode,
+}
+
+/// One side of a comparison.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arm {
+    /// Its cache.
+    pub kv: KvCacheConfig,
+    /// How tokens get into it.
+    pub mode: Mode,
+}
+
+impl Arm {
+    /// Tokens of a chunk at once.
+    pub fn batched(kv: KvCacheConfig) -> Self {
+        Self { kv, mode: Mode::Batched }
+    }
+
+    /// Tokens one by one.
+    pub fn decode(kv: KvCacheConfig) -> Self {
+        Self { kv, mode: Mode::Decode }
+    }
+}
+
+/// What all arms of a measurement have in common.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// Threads; 0: the physical cores this process may use.
+    pub n_threads: u32,
+    /// Most tokens computed at once. The logits of this many tokens are held for each arm that others are compared with.
+    pub n_batch: u32,
+    /// Stops the measurement.
+    pub cancel: Option<CancelToken>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { n_threads: 0, n_batch: 512, cancel: None }
+    }
+}
+
+impl Options {
+    /// On `n` threads.
+    #[must_use]
+    pub fn threads(mut self, n: u32) -> Self {
+        self.n_threads = n;
+        self
+    }
+
+    /// At most `n` tokens at once.
+    #[must_use]
+    pub fn batch(mut self, n: u32) -> Self {
+        self.n_batch = n;
+        self
+    }
+
+    /// Stops when `token` is cancelled.
+    #[must_use]
+    pub fn cancel(mut self, token: CancelToken) -> Self {
+        self.cancel = Some(token);
+        self
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancel.as_ref().is_some_and(CancelToken::is_cancelled)
+    }
+
+    pub(super) fn threads_or_cores(&self) -> u32 {
+        if self.n_threads == 0 { memory::physical_cores() } else { self.n_threads }
+    }
+}
+
+/// What an arm's cache takes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Footprint {
+    /// The types of its layers, raised ones included.
+    pub layers: Vec<LayerTypes>,
+    /// Bytes by the budget's arithmetic.
+    pub predicted: KvBytes,
+    /// Bytes of the engine's KV buffers.
+    pub allocated: u64,
+    /// Bits per cached value, scales and raised layers included; rotation matrices, which do not grow with the context, not.
+    pub bits_per_value: f64,
+}
+
+impl Footprint {
+    /// Reads it off a context.
+    ///
+    /// # Errors
+    /// As [`Context::memory_use`].
+    pub fn of(context: &Context) -> Result<Self> {
+        let config = context.config();
+        let predicted = context.kv_bytes();
+        let f16 = KvCacheConfig { guard: false, ..KvCacheConfig::default() };
+        let shape = CacheShape {
+            n_ctx: config.n_ctx,
+            n_ubatch: config.n_ubatch,
+            n_seq_max: config.n_seq_max,
+            unified: config.kv.unified,
+            swa_full: config.kv.swa_full,
+        };
+        let meta = context.model().meta();
+        let values = f16.resolve(meta)?.bytes(meta, &shape).cache() / 2;
+        Ok(Self {
+            layers: context.kv().layers.clone(),
+            predicted,
+            allocated: context.memory_use()?.kv.values().sum(),
+            bits_per_value: predicted.cache() as f64 * 8.0 / values as f64,
+        })
+    }
+}
+
+/// A context that computes chunks slice by slice and holds the logits of the scored positions of the last slice.
+pub(super) struct Runner {
+    context: Context,
+    mode: Mode,
+    batch: Batch,
+    n_vocab: usize,
+    logits: Vec<f32>,
+}
+
+impl Runner {
+    pub fn new(model: &Model, arm: &Arm, corpus: &Corpus, options: &Options) -> Result<Self> {
+        let n_batch = options.n_batch.min(corpus.n_ctx());
+        let mut context = model.context(ContextConfig {
+            n_ctx: corpus.n_ctx(),
+            n_batch,
+            n_ubatch: n_batch,
+            n_threads: options.n_threads,
+            kv: arm.kv.clone(),
+            ..Default::default()
+        })?;
+        context.set_cancel(options.cancel.clone());
+        let n_vocab = model.meta().n_vocab as usize;
+        Ok(Self { context, mode: arm.mode, batch: Batch::new(n_batch as usize), n_vocab, logits: Vec::new() })
+    }
+
+    pub fn footprint(&self) -> Result<Footprint> {
+        Footprint::of(&self.context)
+    }
+
+    /// Forgets the chunk before.
+    pub fn start_chunk(&mut self) {
+        self.context.memory().clear();
+    }
+
+    /// Computes a slice; afterwards [`rows`](Self::rows) has the logits of its positions in `scored`.
+    pub fn run(&mut self, slice: &Slice<'_>, scored: &Range<usize>) -> Result<()> {
+        self.logits.clear();
+        let at_once = match self.mode {
+            Mode::Batched => slice.tokens.len(),
+            Mode::Decode => 1,
+        };
+        for (part, tokens) in slice.tokens.chunks(at_once).enumerate() {
+            self.batch.clear();
+            let first = slice.position + part * at_once;
+            for (i, &token) in tokens.iter().enumerate() {
+                self.batch.push(token, (first + i) as i32, 0, scored.contains(&(first + i)));
+            }
+            self.context.decode(&self.batch)?;
+            for i in (0..tokens.len()).filter(|i| scored.contains(&(first + i))) {
+                let row = self.context.logits(i).ok_or_else(|| Error::Engine("the engine returned no logits".into()))?;
+                if row.iter().any(|logit| logit.is_nan() || *logit == f32::INFINITY) {
+                    let kv = &self.context.config().kv;
+                    return Err(Error::Engine(format!(
+                        "the logits at position {} are not numbers with a {}/{} cache",
+                        first + i,
+                        kv.k,
+                        kv.v
+                    )));
+                }
+                self.logits.extend_from_slice(row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Logits of the scored positions of the last run.
+    pub fn rows(&self) -> Rows<'_> {
+        Rows { logits: &self.logits, n_vocab: self.n_vocab }
+    }
+}
+
+/// The logits of a run, one row per scored position: what other threads may read (a context is not for sharing).
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    logits: &'a [f32],
+    n_vocab: usize,
+}
+
+impl<'a> Rows<'a> {
+    pub fn len(&self) -> usize {
+        self.logits.len() / self.n_vocab
+    }
+
+    pub fn get(&self, i: usize) -> &'a [f32] {
+        &self.logits[i * self.n_vocab..][..self.n_vocab]
+    }
+}

@@ -1,0 +1,148 @@
+//! The text that is scored, in chunks.
+
+use crate::{Error, Model, Result, Token};
+use std::ops::Range;
+
+/// A text as chunks of `n_ctx` tokens. The rule is llama-perplexity's, so that numbers agree: the text is tokenized once
+/// (control tokens spelled out in it do not count) and cut without overlap, a remainder is dropped, BOS replaces the first
+/// token of each chunk where the model wants it, and only tokens with at least half a chunk before them are scored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Corpus {
+    n_ctx: usize,
+    chunks: Vec<Chunk>,
+}
+
+/// `n_ctx` tokens in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Its number in the text.
+    pub number: usize,
+    /// What the model reads; the prediction targets are the same tokens, one further.
+    pub tokens: Vec<Token>,
+}
+
+/// A part of a chunk that is computed at once.
+pub(super) struct Slice<'a> {
+    pub tokens: &'a [Token],
+    /// Position of the first of them.
+    pub position: usize,
+    /// Position of the first that is scored.
+    pub first_scored: usize,
+    /// The tokens that follow the scored ones.
+    pub targets: &'a [Token],
+}
+
+impl Corpus {
+    /// Cuts `text` into chunks.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if chunks are too short to score or the text is shorter than one.
+    pub fn from_text(model: &Model, text: &str, n_ctx: u32) -> Result<Self> {
+        let bos = model.meta().add_bos.then_some(model.meta().bos);
+        Self::from_tokens(&model.tokenize(text, true, false)?, n_ctx, bos)
+    }
+
+    /// Cuts `tokens` into chunks; `bos` replaces the first token of each.
+    ///
+    /// # Errors
+    /// As [`from_text`](Self::from_text).
+    pub fn from_tokens(tokens: &[Token], n_ctx: u32, bos: Option<Token>) -> Result<Self> {
+        let n_ctx = n_ctx as usize;
+        if n_ctx < 4 {
+            return Err(Error::Invalid(format!("chunks of {n_ctx} tokens cannot be scored; use at least 4")));
+        }
+        if tokens.len() < n_ctx {
+            return Err(Error::Invalid(format!(
+                "the text has {} tokens, which is less than one chunk of {n_ctx}",
+                tokens.len()
+            )));
+        }
+        let chunk = |(number, tokens): (usize, &[Token])| {
+            let mut tokens = tokens.to_vec();
+            tokens[0] = bos.unwrap_or(tokens[0]);
+            Chunk { number, tokens }
+        };
+        Ok(Self { n_ctx, chunks: tokens.chunks_exact(n_ctx).enumerate().map(chunk).collect() })
+    }
+
+    /// At most `n` of the chunks, spread evenly from the first on.
+    #[must_use]
+    pub fn spread(&self, n: usize) -> Self {
+        let all = self.chunks.len();
+        let n = n.min(all);
+        Self { n_ctx: self.n_ctx, chunks: (0..n).map(|i| self.chunks[i * all / n].clone()).collect() }
+    }
+
+    /// The chunks.
+    pub fn chunks(&self) -> &[Chunk] {
+        &self.chunks
+    }
+
+    /// Tokens of a chunk.
+    pub fn n_ctx(&self) -> u32 {
+        self.n_ctx as u32
+    }
+
+    /// The positions of a chunk whose prediction is scored: the second half, without the last token, whose successor is
+    /// in another chunk.
+    pub fn scored(&self) -> Range<usize> {
+        self.n_ctx / 2..self.n_ctx - 1
+    }
+
+    /// A chunk in slices of at most `n_batch` tokens.
+    pub(super) fn slices<'a>(&self, chunk: &'a Chunk, n_batch: usize) -> impl Iterator<Item = Slice<'a>> + use<'a> {
+        let (scored, n_batch) = (self.scored(), n_batch.max(1));
+        chunk.tokens.chunks(n_batch).enumerate().map(move |(i, tokens)| {
+            let position = i * n_batch;
+            let end = (position + tokens.len()).min(scored.end);
+            let first_scored = position.max(scored.start).min(end);
+            Slice { tokens, position, first_scored, targets: &chunk.tokens[first_scored + 1..end + 1] }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_do_not_overlap_and_the_remainder_is_dropped() {
+        let tokens: Vec<Token> = (0..35).collect();
+        let corpus = Corpus::from_tokens(&tokens, 8, Some(99)).unwrap();
+        assert_eq!(corpus.chunks().len(), 4);
+        assert_eq!(corpus.chunks()[3].tokens, [99, 25, 26, 27, 28, 29, 30, 31]);
+        assert_eq!(corpus.scored(), 4..7);
+        assert_eq!(Corpus::from_tokens(&tokens, 8, None).unwrap().chunks()[1].tokens[0], 8);
+    }
+
+    #[test]
+    fn slices_of_any_size_score_the_same_positions() {
+        let tokens: Vec<Token> = (0..20).collect();
+        let corpus = Corpus::from_tokens(&tokens, 20, None).unwrap();
+        for n_batch in [1, 3, 7, 10, 19, 20, 64] {
+            let mut targets = Vec::new();
+            for slice in corpus.slices(&corpus.chunks()[0], n_batch) {
+                assert_eq!(slice.tokens[0], slice.position as Token);
+                assert!(slice.targets.first().is_none_or(|&token| token as usize == slice.first_scored + 1));
+                targets.extend_from_slice(slice.targets);
+            }
+            assert_eq!(targets, (11..20).collect::<Vec<_>>(), "{n_batch}");
+        }
+    }
+
+    #[test]
+    fn a_subset_is_spread_over_the_text() {
+        let corpus = Corpus::from_tokens(&[0; 100], 10, None).unwrap();
+        let numbers = |n| corpus.spread(n).chunks().iter().map(|chunk| chunk.number).collect::<Vec<_>>();
+        assert_eq!(numbers(4), [0, 2, 5, 7]);
+        assert_eq!(numbers(99), (0..10).collect::<Vec<_>>());
+        assert!(numbers(0).is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_scored_is_refused_with_the_numbers() {
+        let message = Corpus::from_tokens(&[0; 100], 512, None).unwrap_err().to_string();
+        assert!(message.contains("100") && message.contains("512"), "{message}");
+        assert!(Corpus::from_tokens(&[0; 100], 3, None).is_err());
+    }
+}

@@ -1,0 +1,240 @@
+//! How far a compressed cache moves a model's predictions: Kullback-Leibler divergence against another cache, token by token.
+
+use super::arm::{Arm, Footprint, Options, Runner};
+use super::corpus::Corpus;
+use super::scores::{TokenScore, compare, parallel};
+use super::stats::{self, Bootstrap, Interval, Sorted};
+use super::Progress;
+use crate::{Error, Model, Result};
+use serde::Serialize;
+
+/// Two arms, by their number, of which the second is judged by the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair {
+    /// The arm taken for the truth.
+    pub base: usize,
+    /// The arm that is judged.
+    pub candidate: usize,
+}
+
+/// The scores of one chunk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChunkScores {
+    /// Its number in the text.
+    pub number: usize,
+    /// Its scored tokens, in order.
+    pub tokens: Vec<TokenScore>,
+}
+
+/// The scores of a pair.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Divergence {
+    /// By chunk, in order.
+    pub chunks: Vec<ChunkScores>,
+}
+
+/// What [`divergence`] measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measurement {
+    /// What each arm's cache takes.
+    pub arms: Vec<Footprint>,
+    /// The scores of each pair.
+    pub pairs: Vec<Divergence>,
+}
+
+/// Compares arms on every chunk of `corpus`. All arms run on one model and advance together, slice by slice, so nothing is
+/// written to disk; at any time each holds the logits of the scored positions of one slice.
+///
+/// # Errors
+/// As [`Context::new`](crate::Context::new) and [`Context::decode`](crate::Context::decode); [`Error::Invalid`] for a pair of
+/// arms that are not there; [`Error::Engine`] if an arm's logits are not numbers; [`Error::Cancelled`].
+pub fn divergence(
+    model: &Model,
+    corpus: &Corpus,
+    arms: &[Arm],
+    pairs: &[Pair],
+    options: &Options,
+    mut progress: impl FnMut(Progress),
+) -> Result<Measurement> {
+    if let Some(pair) = pairs.iter().find(|pair| pair.base.max(pair.candidate) >= arms.len()) {
+        return Err(Error::Invalid(format!("{pair:?} names an arm that is not among the {}", arms.len())));
+    }
+    let mut runners: Vec<Runner> =
+        arms.iter().map(|arm| Runner::new(model, arm, corpus, options)).collect::<Result<_>>()?;
+    let mut results = vec![Divergence::default(); pairs.len()];
+    let threads = options.threads_or_cores() as usize;
+    let of = corpus.chunks().len();
+    for (done, chunk) in corpus.chunks().iter().enumerate() {
+        progress(Progress { chunks: done, of });
+        runners.iter_mut().for_each(Runner::start_chunk);
+        for result in &mut results {
+            result.chunks.push(ChunkScores { number: chunk.number, tokens: Vec::with_capacity(corpus.scored().len()) });
+        }
+        for slice in corpus.slices(chunk, options.n_batch as usize) {
+            for runner in &mut runners {
+                if options.is_cancelled() {
+                    return Err(Error::Cancelled);
+                }
+                runner.run(&slice, &corpus.scored())?;
+            }
+            for (pair, result) in pairs.iter().zip(&mut results) {
+                let (base, candidate) = (runners[pair.base].rows(), runners[pair.candidate].rows());
+                let scores = parallel(base.len(), threads, |i| {
+                    compare(base.get(i), candidate.get(i), slice.targets[i], (slice.first_scored + i) as u32)
+                });
+                result.chunks[done].tokens.extend(scores);
+            }
+        }
+    }
+    progress(Progress { chunks: of, of });
+    Ok(Measurement { arms: runners.iter().map(Runner::footprint).collect::<Result<_>>()?, pairs: results })
+}
+
+impl Divergence {
+    /// All scored tokens, in order.
+    pub fn tokens(&self) -> impl Iterator<Item = &TokenScore> {
+        self.chunks.iter().flat_map(|chunk| &chunk.tokens)
+    }
+
+    /// The mean of a token's value in each chunk: the samples of a bootstrap over chunks.
+    pub fn chunk_means(&self, value: impl Fn(&TokenScore) -> f64) -> Vec<f64> {
+        let mean = |chunk: &ChunkScores| stats::mean(&chunk.tokens.iter().map(&value).collect::<Vec<_>>());
+        self.chunks.iter().map(mean).collect()
+    }
+
+    /// Mean divergence of each chunk.
+    pub fn chunk_kl(&self) -> Vec<f64> {
+        self.chunk_means(|token| token.kl)
+    }
+
+    /// Mean logarithm of the perplexity ratio of each chunk.
+    pub fn chunk_ln_ratio(&self) -> Vec<f64> {
+        self.chunk_means(|token| token.nll - token.nll_base)
+    }
+
+    /// Mean divergence, in nats.
+    pub fn mean_kl(&self) -> f64 {
+        stats::mean(&self.tokens().map(|token| token.kl).collect::<Vec<_>>())
+    }
+
+    /// The share of positions with the same most probable token.
+    pub fn same_top(&self) -> f64 {
+        self.tokens().filter(|token| token.same_top).count() as f64 / self.tokens().count() as f64
+    }
+
+    /// The chunks with these numbers only.
+    #[must_use]
+    pub fn only(&self, numbers: &[usize]) -> Self {
+        Self { chunks: self.chunks.iter().filter(|chunk| numbers.contains(&chunk.number)).cloned().collect() }
+    }
+
+    /// The share of positions whose most probable token changed, in `buckets` equal ranges of the position; a bucket without
+    /// tokens is NaN.
+    pub fn flips_by_depth(&self, buckets: usize) -> Vec<f64> {
+        let positions = || self.tokens().map(|token| token.position as usize);
+        let (first, end) = (positions().min().unwrap_or(0), positions().max().map_or(0, |last| last + 1));
+        let mut counts = vec![(0_usize, 0_usize); buckets];
+        for token in self.tokens().take_while(|_| buckets > 0) {
+            let bucket = &mut counts[(token.position as usize - first) * buckets / (end - first)];
+            bucket.0 += usize::from(!token.same_top);
+            bucket.1 += 1;
+        }
+        counts.into_iter().map(|(flips, tokens)| flips as f64 / tokens as f64).collect()
+    }
+
+    /// The numbers that a table shows.
+    pub fn summary(&self, bootstrap: &Bootstrap) -> Summary {
+        let column = |value: fn(&TokenScore) -> f64| self.tokens().map(value).collect::<Vec<f64>>();
+        let kl = Sorted::new(column(|token| token.kl));
+        let delta_p = column(TokenScore::delta_p);
+        Summary {
+            n_chunks: self.chunks.len(),
+            n_tokens: delta_p.len(),
+            ppl_base: stats::mean(&column(|token| token.nll_base)).exp(),
+            ppl: bootstrap.mean(&self.chunk_means(|token| token.nll)).map(f64::exp),
+            ppl_ratio: bootstrap.mean(&self.chunk_ln_ratio()).map(f64::exp),
+            kl: bootstrap.mean(&self.chunk_kl()),
+            kl_median: kl.quantile(0.5),
+            kl_p99: kl.quantile(0.99),
+            kl_p999: kl.quantile(0.999),
+            kl_max: kl.quantile(1.0),
+            same_top: bootstrap.mean(&self.chunk_means(|token| f64::from(u8::from(token.same_top)))),
+            delta_p_mean: stats::mean(&delta_p),
+            delta_p_rms: stats::root_mean_square(&delta_p),
+            flips_by_depth: self.flips_by_depth(4),
+        }
+    }
+}
+
+/// The numbers of a pair; intervals by bootstrap over chunks.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[allow(missing_docs)] // names are the field's standard terms; divergences in nats, shares from 0 to 1
+pub struct Summary {
+    pub n_chunks: usize,
+    /// Scored tokens.
+    pub n_tokens: usize,
+    pub ppl_base: f64,
+    pub ppl: Interval,
+    /// Candidate over base.
+    pub ppl_ratio: Interval,
+    pub kl: Interval,
+    pub kl_median: f64,
+    pub kl_p99: f64,
+    pub kl_p999: f64,
+    pub kl_max: f64,
+    /// Share of positions with the same most probable token.
+    pub same_top: Interval,
+    pub delta_p_mean: f64,
+    pub delta_p_rms: f64,
+    /// Share of changed most probable tokens in each quarter of the scored positions.
+    pub flips_by_depth: Vec<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scores(kl: &[f64]) -> Vec<TokenScore> {
+        let token = |(i, &kl): (usize, &f64)| TokenScore {
+            position: i as u32 + 8,
+            nll_base: 2.0,
+            nll: 2.5,
+            kl,
+            same_top: kl < 0.5,
+        };
+        kl.iter().enumerate().map(token).collect()
+    }
+
+    fn divergence() -> Divergence {
+        let chunk = |number, kl: &[f64]| ChunkScores { number, tokens: scores(kl) };
+        Divergence { chunks: vec![chunk(0, &[0.0, 0.1, 0.2, 0.7]), chunk(3, &[0.0, 0.3, 0.8, 0.9])] }
+    }
+
+    #[test]
+    fn summary_of_known_scores() {
+        let summary = divergence().summary(&Bootstrap::default());
+        assert_eq!((summary.n_chunks, summary.n_tokens), (2, 8));
+        assert!((summary.kl.estimate - 0.375).abs() < 1e-12 && (summary.kl.low - 0.25).abs() < 1e-12, "{summary:?}");
+        assert!((summary.ppl_base - 2.0_f64.exp()).abs() < 1e-12);
+        assert!((summary.ppl_ratio.estimate - 0.5_f64.exp()).abs() < 1e-12);
+        assert_eq!(summary.same_top.estimate, 5.0 / 8.0);
+        assert!((summary.kl_median - 0.25).abs() < 1e-12 && summary.kl_max == 0.9);
+        assert_eq!(summary.flips_by_depth, [0.0, 0.0, 0.5, 1.0]);
+        assert_eq!(divergence().same_top(), 0.625);
+    }
+
+    #[test]
+    fn a_subset_of_chunks_is_chosen_by_number() {
+        let subset = divergence().only(&[3, 7]);
+        assert_eq!(subset.chunks.len(), 1);
+        assert!((subset.mean_kl() - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn no_scores_give_no_numbers() {
+        let empty = Divergence::default();
+        assert!(empty.mean_kl().is_nan() && empty.same_top().is_nan());
+        assert!(empty.summary(&Bootstrap::default()).kl.estimate.is_nan());
+        assert!(empty.flips_by_depth(0).is_empty() && empty.flips_by_depth(2).iter().all(|share| share.is_nan()));
+    }
+}

@@ -1,0 +1,46 @@
+//! Does a compressed cache still predict what an exact one does? Measured on the user's own model and text, without files
+//! between the runs and without the command line.
+//!
+//! [`divergence`] compares caches token by token, [`perplexity`] scores one of them, [`needles`] asks for facts in long
+//! prompts, and [`stats`] turns samples into numbers with intervals. Each takes a progress function and stops by the
+//! [`CancelToken`](crate::CancelToken) of its [`Options`].
+//!
+//! ```no_run
+//! use llama_turboquant::measure::{Arm, Corpus, Options, Pair, divergence, stats::Bootstrap};
+//! use llama_turboquant::{KvCacheConfig, KvType, Model};
+//!
+//! # fn main() -> llama_turboquant::Result<()> {
+//! let model = Model::load("model.gguf")?;
+//! let corpus = Corpus::from_text(&model, &std::fs::read_to_string("text.txt")?, 512)?;
+//! let arms = [Arm::batched(KvCacheConfig::default()), Arm::batched(KvCacheConfig::uniform(KvType::Turbo4))];
+//! let pair = Pair { base: 0, candidate: 1 };
+//! let measured = divergence(&model, &corpus, &arms, &[pair], &Options::default(), |_| {})?;
+//! let summary = measured.pairs[0].summary(&Bootstrap::default());
+//! println!("KL {:.5} nats, same top {:.2} %", summary.kl.estimate, 100.0 * summary.same_top.estimate);
+//! # Ok(())
+//! # }
+//! ```
+
+mod arm;
+mod corpus;
+mod divergence;
+mod needle;
+mod perplexity;
+mod scores;
+pub mod stats;
+
+pub use arm::{Arm, Footprint, Mode, Options};
+pub use corpus::{Chunk, Corpus};
+pub use divergence::{ChunkScores, Divergence, Measurement, Pair, Summary, divergence};
+pub use needle::{Needle, NeedleAnswer, needles, parse_needles};
+pub use perplexity::{Perplexity, perplexity};
+pub use scores::{TokenScore, compare, nll};
+
+/// How far a measurement is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Chunks (or prompts) that are done.
+    pub chunks: usize,
+    /// Of how many.
+    pub of: usize,
+}

@@ -1,0 +1,235 @@
+//! Numbers about samples: pure functions on slices.
+//!
+//! Sources: percentiles are type 7 of Hyndman and Fan, "Sample Quantiles in Statistical Packages" (1996), as in R, NumPy
+//! and llama-perplexity; intervals are the percentile bootstrap of Efron and Tibshirani, "An Introduction to the
+//! Bootstrap" (1993), chapter 13, with whole chunks as the unit that is drawn, because the tokens of a chunk are not
+//! independent.
+
+use serde::{Deserialize, Serialize};
+
+/// The mean; NaN if there are no values.
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// The standard error of the mean, from the sample variance; NaN for fewer than two values.
+pub fn standard_error(values: &[f64]) -> f64 {
+    let n = values.len() as f64;
+    if values.len() < 2 {
+        return f64::NAN;
+    }
+    let mean = mean(values);
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (squares / (n - 1.0) / n).sqrt()
+}
+
+/// The root of the mean square; NaN if there are no values.
+pub fn root_mean_square(values: &[f64]) -> f64 {
+    (values.iter().map(|value| value * value).sum::<f64>() / values.len() as f64).sqrt()
+}
+
+/// Values in order, for percentiles.
+#[derive(Debug, Clone)]
+pub struct Sorted(Vec<f64>);
+
+impl Sorted {
+    /// Sorts `values`; NaN goes last.
+    pub fn new(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        Self(values)
+    }
+
+    /// The value below which the share `q` of the values lies, interpolated between neighbours (`q` is clamped to 0..=1);
+    /// NaN if there are no values.
+    pub fn quantile(&self, q: f64) -> f64 {
+        let Some(last) = self.0.len().checked_sub(1) else { return f64::NAN };
+        let at = q.clamp(0.0, 1.0) * last as f64;
+        let below = at.floor() as usize;
+        let (low, high) = (self.0[below], self.0[(below + 1).min(last)]);
+        let part = at - below as f64;
+        // not `low + part * (high - low)`: equal infinite neighbours would give NaN
+        if part == 0.0 || low == high { low } else { low * (1.0 - part) + high * part }
+    }
+}
+
+/// An estimate and the interval that a bootstrap puts around it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// The value computed from all samples.
+    pub estimate: f64,
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+impl Interval {
+    /// The interval of an increasing function of the estimate.
+    #[must_use]
+    pub fn map(self, f: impl Fn(f64) -> f64) -> Self {
+        Self { estimate: f(self.estimate), low: f(self.low), high: f(self.high) }
+    }
+
+    /// Whether `value` lies in it.
+    pub fn contains(&self, value: f64) -> bool {
+        (self.low..=self.high).contains(&value)
+    }
+
+    /// The larger distance from the estimate to an end: what a table prints behind the plus-minus sign.
+    pub fn half_width(&self) -> f64 {
+        (self.high - self.estimate).max(self.estimate - self.low)
+    }
+}
+
+/// A percentile bootstrap. Equal settings give equal intervals.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Bootstrap {
+    /// How often the samples are drawn anew.
+    pub resamples: usize,
+    /// Of the drawing.
+    pub seed: u64,
+    /// The share of resamples inside the interval.
+    pub confidence: f64,
+}
+
+impl Default for Bootstrap {
+    fn default() -> Self {
+        Self { resamples: 4000, seed: 1, confidence: 0.95 }
+    }
+}
+
+impl Bootstrap {
+    /// The interval of the mean.
+    pub fn mean(&self, values: &[f64]) -> Interval {
+        self.statistic(values.len(), |draw| draw.map(|i| values[i]).sum::<f64>() / values.len() as f64)
+    }
+
+    /// The interval of `mean(a) - mean(b)` where `a[i]` and `b[i]` belong together. Surplus values of one are ignored.
+    pub fn mean_difference(&self, a: &[f64], b: &[f64]) -> Interval {
+        let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+        self.mean(&differences)
+    }
+
+    /// The interval of `mean(a) / mean(b)` where `a[i]` and `b[i]` belong together. Surplus values of one are ignored.
+    pub fn mean_ratio(&self, a: &[f64], b: &[f64]) -> Interval {
+        self.statistic(a.len().min(b.len()), |draw| {
+            let (a, b) = draw.fold((0.0, 0.0), |sums, i| (sums.0 + a[i], sums.1 + b[i]));
+            a / b
+        })
+    }
+
+    /// The interval of a statistic of `n` samples, given the numbers of those that were drawn. All NaN without samples;
+    /// with one, the interval is that one point: it says nothing about the spread.
+    fn statistic(&self, n: usize, statistic: impl Fn(&mut dyn Iterator<Item = usize>) -> f64) -> Interval {
+        if n == 0 {
+            return Interval { estimate: f64::NAN, low: f64::NAN, high: f64::NAN };
+        }
+        let mut rng = SplitMix64(self.seed);
+        let drawn = (0..self.resamples).map(|_| statistic(&mut (0..n).map(|_| rng.below(n)))).collect();
+        let drawn = Sorted::new(drawn);
+        let outside = (1.0 - self.confidence) / 2.0;
+        Interval {
+            estimate: statistic(&mut (0..n)),
+            low: drawn.quantile(outside),
+            high: drawn.quantile(1.0 - outside),
+        }
+    }
+}
+
+/// The generator of Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators" (2014).
+struct SplitMix64(u64);
+
+impl SplitMix64 {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `n`, by multiplication; the bias of at most n / 2^64 does not show.
+    fn below(&mut self, n: usize) -> usize {
+        ((u128::from(self.next()) * n as u128) >> 64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mean_and_error_of_known_values() {
+        let values = [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0];
+        assert_eq!(mean(&values), 5.0);
+        assert!((standard_error(&values) - (32.0_f64 / 7.0 / 8.0).sqrt()).abs() < 1e-15);
+        assert_eq!(root_mean_square(&[3.0, -4.0, 0.0, 0.0]), 2.5);
+    }
+
+    #[test]
+    fn too_few_values_give_nan_and_not_a_number_that_looks_good() {
+        assert!(mean(&[]).is_nan() && standard_error(&[]).is_nan() && standard_error(&[1.0]).is_nan());
+        assert!(root_mean_square(&[]).is_nan() && Sorted::new(vec![]).quantile(0.5).is_nan());
+        let none = Bootstrap::default().mean(&[]);
+        assert!(none.estimate.is_nan() && none.low.is_nan() && none.high.is_nan());
+    }
+
+    #[test]
+    fn quantiles_interpolate_as_numpy_does() {
+        let sorted = Sorted::new(vec![4.0, 1.0, 3.0, 2.0]);
+        for (q, expected) in [(0.0, 1.0), (0.25, 1.75), (0.5, 2.5), (0.9, 3.7), (1.0, 4.0), (-1.0, 1.0), (7.0, 4.0)] {
+            assert!((sorted.quantile(q) - expected).abs() < 1e-12, "{q}");
+        }
+        assert_eq!(Sorted::new(vec![5.0]).quantile(0.3), 5.0);
+        assert_eq!(Sorted::new(vec![1.0, f64::INFINITY, f64::INFINITY]).quantile(0.8), f64::INFINITY);
+    }
+
+    #[test]
+    fn zero_spread_gives_an_interval_of_width_zero() {
+        let interval = Bootstrap::default().mean(&[0.25; 40]);
+        assert_eq!(interval, Interval { estimate: 0.25, low: 0.25, high: 0.25 });
+        assert_eq!(interval.half_width(), 0.0);
+    }
+
+    #[test]
+    fn the_interval_of_a_mean_is_close_to_the_normal_one() {
+        let mut rng = SplitMix64(7);
+        // sums of twelve uniform values: nearly normal
+        let values: Vec<f64> =
+            (0..400).map(|_| (0..12).map(|_| rng.next() as f64 / u64::MAX as f64).sum::<f64>() - 6.0).collect();
+        let interval = Bootstrap::default().mean(&values);
+        let expected = 1.96 * standard_error(&values);
+        assert!((interval.half_width() / expected - 1.0).abs() < 0.1, "{interval:?}, expected width {expected}");
+        assert!(interval.contains(interval.estimate));
+    }
+
+    #[test]
+    fn pairing_removes_what_both_sides_share() {
+        // the chunks differ a hundredfold more than the two arms do
+        let b: Vec<f64> = (0..50).map(|i| f64::from(i) * 0.1).collect();
+        let a: Vec<f64> = b.iter().enumerate().map(|(i, b)| b + if i % 2 == 0 { 0.02 } else { 0.03 }).collect();
+        let bootstrap = Bootstrap::default();
+        let paired = bootstrap.mean_difference(&a, &b);
+        assert!(paired.low > 0.0 && (paired.estimate - 0.025).abs() < 1e-12, "{paired:?}");
+        let ratio = bootstrap.mean_ratio(&a, &b);
+        assert!(ratio.low > 1.0 && ratio.contains(ratio.estimate), "{ratio:?}");
+        assert!(bootstrap.mean(&a).half_width() > 20.0 * paired.half_width());
+    }
+
+    #[test]
+    fn equal_seeds_give_equal_intervals() {
+        let values = [1.0, 5.0, 2.0, 8.0, 3.0];
+        let interval = |seed| Bootstrap { seed, ..Default::default() }.mean(&values);
+        assert_eq!(interval(3), interval(3));
+        assert_ne!(interval(3), interval(4));
+    }
+
+    #[test]
+    fn every_number_below_n_is_drawn_about_equally_often() {
+        let mut rng = SplitMix64(1);
+        let mut counts = [0; 7];
+        for _ in 0..70_000 {
+            counts[rng.below(7)] += 1;
+        }
+        assert!(counts.iter().all(|count| (9_500..10_500).contains(count)), "{counts:?}");
+    }
+}

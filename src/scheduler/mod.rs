@@ -1,0 +1,202 @@
+//! Several answers at once over one context: a thread that owns the context, a bounded queue in front of it, and
+//! continuous batching, so that a long prompt does not stop the answers that are being written.
+//!
+//! Each sequence of the context is a slot. A new job takes the idle slot whose cache begins most like its prompt, and
+//! only the rest of the prompt is computed.
+
+mod job;
+mod slot;
+mod worker;
+
+pub use job::{Job, JobEvent, JobSink, JobStats};
+
+use crate::{CancelToken, Context, Error, Model, Result};
+use job::Queued;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// How busy a scheduler is, at one instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// Jobs that can run at once.
+    pub slots: usize,
+    /// Jobs that run.
+    pub busy: usize,
+    /// Jobs that wait.
+    pub queued: usize,
+    /// Jobs that may wait.
+    pub queue_limit: usize,
+}
+
+/// Why a job was not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// The queue is full; try again later.
+    #[error("{0} jobs are waiting already")]
+    Full(usize),
+    /// The scheduler has stopped.
+    #[error("the scheduler has stopped: {0}")]
+    Stopped(String),
+    /// The job cannot run here.
+    #[error(transparent)]
+    Refused(Error),
+}
+
+/// The owner of the engine thread. Dropping the last clone stops it.
+#[derive(Debug, Clone)]
+pub struct Scheduler(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    model: Model,
+    n_ctx_seq: usize,
+    slots: usize,
+}
+
+/// What the thread and its clients both see.
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+    queue_limit: usize,
+    /// Stops what is being computed when the scheduler stops.
+    stop: CancelToken,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Queued>,
+    busy: usize,
+    /// Why no more jobs are taken.
+    stopped: Option<String>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is a queue and numbers, valid after every statement; a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Scheduler {
+    /// Starts the thread that owns `context`; each of its sequences becomes a slot. At most `queue_limit` jobs wait.
+    pub fn start(context: Context, queue_limit: usize) -> Self {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            queue_limit,
+            stop: CancelToken::new(),
+        });
+        let handle = Handle {
+            model: context.model().clone(),
+            n_ctx_seq: context.n_ctx_seq() as usize,
+            slots: context.config().n_seq_max as usize,
+            shared: Arc::clone(&shared),
+            thread: Mutex::default(),
+        };
+        let thread = std::thread::Builder::new().name("turboquant-engine".into()).spawn(move || {
+            let worker = std::panic::AssertUnwindSafe(|| worker::Worker::new(context, Arc::clone(&shared)).run());
+            let why = match std::panic::catch_unwind(worker) {
+                Ok(()) => "it was asked to",
+                Err(_) => "the engine thread panicked",
+            };
+            let mut state = shared.lock();
+            state.stopped = Some(why.to_owned());
+            state.busy = 0;
+            for mut job in state.queue.drain(..) {
+                job.fail(Error::Cancelled);
+            }
+        });
+        match thread {
+            Ok(thread) => *handle.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread),
+            Err(error) => handle.shared.lock().stopped = Some(format!("its thread could not be started: {error}")),
+        }
+        Self(Arc::new(handle))
+    }
+
+    /// Queues a job. Its sink hears of it from the engine thread.
+    ///
+    /// # Errors
+    /// [`SubmitError`], and the job, whose sink has heard nothing.
+    pub fn submit(&self, job: Job) -> Result<(), (SubmitError, Box<Job>)> {
+        match self.admit(&job) {
+            Ok(mut state) => {
+                state.queue.push_back(Queued::new(job));
+                self.0.shared.wake.notify_one();
+                Ok(())
+            }
+            Err(error) => Err((error, Box::new(job))),
+        }
+    }
+
+    fn admit(&self, job: &Job) -> Result<MutexGuard<'_, State>, SubmitError> {
+        let n_prompt = job.prompt.len();
+        if n_prompt == 0 {
+            return Err(SubmitError::Refused(Error::Invalid("the prompt has no tokens".into())));
+        }
+        if n_prompt >= self.0.n_ctx_seq {
+            return Err(SubmitError::Refused(Error::ContextFull { n_prompt, n_ctx: self.0.n_ctx_seq }));
+        }
+        let state = self.0.shared.lock();
+        if let Some(why) = &state.stopped {
+            return Err(SubmitError::Stopped(why.clone()));
+        }
+        if state.queue.len() >= self.0.shared.queue_limit {
+            return Err(SubmitError::Full(state.queue.len()));
+        }
+        Ok(state)
+    }
+
+    /// How busy it is.
+    pub fn status(&self) -> Status {
+        let state = self.0.shared.lock();
+        Status {
+            slots: self.0.slots,
+            busy: state.busy,
+            queued: state.queue.len(),
+            queue_limit: self.0.shared.queue_limit,
+        }
+    }
+
+    /// Why it takes no more jobs; `None` while it does.
+    pub fn stopped(&self) -> Option<String> {
+        self.0.shared.lock().stopped.clone()
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.0.model
+    }
+
+    /// Tokens one job may use, prompt and answer together.
+    pub fn n_ctx_seq(&self) -> usize {
+        self.0.n_ctx_seq
+    }
+
+    /// Stops: running and waiting jobs end as cancelled; returns when the thread has ended.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+}
+
+impl Handle {
+    fn stop(&self) {
+        self.shared.stop.cancel();
+        self.shared.lock().stopped.get_or_insert_with(|| "it was asked to".into());
+        self.shared.wake.notify_all();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join(); // a panic was already turned into a reason
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

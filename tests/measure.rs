@@ -1,0 +1,119 @@
+//! What `measure` promises, on the embedded model: quality of the KV types, and that one token at a time gives what many do.
+
+#[path = "support/tiny.rs"]
+mod tiny;
+
+use llama_turboquant::measure::{
+    Arm, Corpus, Divergence, Needle, Options, Pair, divergence, needles, parse_needles, perplexity, stats::Bootstrap,
+};
+use llama_turboquant::{CancelToken, Error, KvCacheConfig, KvType, LayerPolicy};
+use std::path::Path;
+
+fn data(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file);
+    std::fs::read_to_string(path).expect("test data")
+}
+
+/// `n` chunks of 512 tokens, from all over the text.
+fn corpus(n: usize) -> Corpus {
+    Corpus::from_text(&tiny::model(), &data("eval.txt"), 512).expect("corpus").spread(n)
+}
+
+fn uniform(ty: KvType) -> KvCacheConfig {
+    KvCacheConfig::uniform(ty).with_layers(LayerPolicy::Uniform)
+}
+
+/// The divergence of each arm but the first from the first.
+fn from_first(corpus: &Corpus, arms: &[Arm]) -> Vec<Divergence> {
+    let pairs: Vec<Pair> = (1..arms.len()).map(|candidate| Pair { base: 0, candidate }).collect();
+    divergence(&tiny::model(), corpus, arms, &pairs, &Options::default(), |_| {}).expect("divergence").pairs
+}
+
+#[test]
+fn an_f16_cache_does_not_diverge_from_itself() {
+    let f16 = Arm::batched(uniform(KvType::F16));
+    let same = &from_first(&corpus(2), &[f16.clone(), f16])[0];
+    assert!(same.tokens().all(|token| token.kl == 0.0 && token.same_top && token.delta_p() == 0.0));
+    assert_eq!(same.tokens().count(), 2 * 255);
+}
+
+#[test]
+fn more_bits_diverge_less_and_turbo4_less_than_q4_0() {
+    use KvType::{F16, Q4_0, Q8_0, Turbo2, Turbo3, Turbo4};
+    let arms = [F16, Q8_0, Turbo4, Turbo3, Turbo2, Q4_0].map(|ty| Arm::batched(uniform(ty)));
+    let scores = from_first(&corpus(8), &arms);
+    let kl: Vec<f64> = scores.iter().map(Divergence::mean_kl).collect();
+    assert!(kl[..4].is_sorted_by(|a, b| 2.0 * a < *b), "q8_0, turbo4, turbo3, turbo2: {kl:?}");
+    let ratio = Bootstrap::default().mean_ratio(&scores[1].chunk_kl(), &scores[4].chunk_kl());
+    assert!(ratio.estimate < 1.0, "turbo4 / q4_0: {ratio:?}");
+    assert!(scores.iter().zip([0.99, 0.94, 0.90, 0.80]).all(|(scores, least)| scores.same_top() >= least), "{kl:?}");
+}
+
+#[test]
+fn one_token_at_a_time_diverges_as_many_do() {
+    // The two ways sum in another order; an f16 cache shows how far that alone moves a prediction, 1e-7 nats. A quantized
+    // cache turns a last-bit difference into another index now and then, so its bound is a share of its own divergence.
+    use KvType::{F16, Q8_0, Turbo2, Turbo3, Turbo4};
+    const SHARE: f64 = 0.1;
+    let types = [F16, Q8_0, Turbo4, Turbo3, Turbo2].map(uniform);
+    let arms: Vec<Arm> =
+        types.iter().cloned().map(Arm::batched).chain(types.iter().cloned().map(Arm::decode)).collect();
+    let (truth, n) = (0, types.len());
+    let pair = |base, candidate| Pair { base, candidate };
+    let pairs: Vec<Pair> = (0..n).flat_map(|i| [pair(truth, i), pair(truth, n + i), pair(i, n + i)]).collect();
+    let options = Options::default();
+    let scores = divergence(&tiny::model(), &corpus(2), &arms, &pairs, &options, |_| {}).expect("divergence").pairs;
+    for (ty, scores) in types.iter().zip(scores.chunks_exact(3)) {
+        let [batched, decode, between] = [0, 1, 2].map(|i| scores[i].mean_kl());
+        if ty.k == F16 {
+            assert!(between < 1e-6, "noise floor {between}");
+        } else {
+            assert!((decode / batched - 1.0).abs() < SHARE, "{}: batched {batched}, decode {decode}", ty.k);
+            assert!(between < SHARE * batched, "{}: {between} between the ways, {batched} from f16", ty.k);
+        }
+    }
+}
+
+#[test]
+fn memory_is_what_was_predicted_and_bits_count_raised_layers() {
+    let mode_7 = KvCacheConfig::uniform(KvType::Turbo2);
+    let arms = [uniform(KvType::F16), uniform(KvType::Turbo4), mode_7].map(Arm::batched);
+    let arms = divergence(&tiny::model(), &corpus(1), &arms, &[], &Options::default(), |_| {}).expect("arms").arms;
+    assert!(arms.iter().all(|arm| arm.allocated == arm.predicted.total()), "{arms:?}");
+    let bits: Vec<f64> = arms.iter().map(|arm| arm.bits_per_value).collect();
+    // mode 7: the V of 4 of 8 layers at 8.5 bits
+    assert_eq!(bits, [16.0, 4.125, (3.0 * 2.125 + 8.5) / 4.0]);
+}
+
+#[test]
+fn perplexity_agrees_with_the_divergence_and_with_slices_of_any_size() {
+    let (model, corpus) = (tiny::model(), corpus(2));
+    let arm = Arm::batched(uniform(KvType::F16));
+    let whole = perplexity(&model, &corpus, &arm, &Options::default(), |_| {}).expect("perplexity");
+    let summary = from_first(&corpus, &[arm.clone(), arm.clone()])[0].summary(&Bootstrap::default());
+    assert!((whole.value() / summary.ppl_base - 1.0).abs() < 1e-12);
+    let sliced = perplexity(&model, &corpus, &arm, &Options::default().batch(100), |_| {}).expect("perplexity");
+    assert!((sliced.value() / whole.value() - 1.0).abs() < 1e-3, "{} and {}", sliced.value(), whole.value());
+    assert_eq!(sliced.chunks.concat().len(), whole.chunks.concat().len());
+}
+
+#[test]
+fn a_measurement_can_be_cancelled_from_its_progress() {
+    let cancel = CancelToken::new();
+    let options = Options::default().cancel(cancel.clone());
+    let arm = Arm::batched(uniform(KvType::F16));
+    let stopped = perplexity(&tiny::model(), &corpus(4), &arm, &options, |progress| {
+        if progress.chunks == 1 {
+            cancel.cancel();
+        }
+    });
+    assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
+}
+
+#[test]
+fn needles_of_512_tokens_are_found_with_turbo4() {
+    let wanted: Vec<Needle> =
+        parse_needles(&data("needles.jsonl")).expect("needles").into_iter().filter(|needle| needle.ctx == 512).take(4).collect();
+    let answers = needles(&tiny::model(), &wanted, &uniform(KvType::Turbo4), &Options::default(), |_| {}).expect("answers");
+    assert!(answers.len() == 4 && answers.iter().all(|answer| answer.found), "{answers:?}");
+}
