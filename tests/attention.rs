@@ -106,7 +106,7 @@ impl Case {
 /// The member of a family whose block divides the head, as the engine chooses it.
 fn member(family: &str, head_dim: u32) -> GgmlType {
     let wide = GgmlType::named(family).unwrap();
-    if head_dim as usize % wide.block() == 0 { wide } else { GgmlType::named(&format!("{family}_64")).unwrap() }
+    if (head_dim as usize).is_multiple_of(wide.block()) { wide } else { GgmlType::named(&format!("{family}_64")).unwrap() }
 }
 
 fn through(ty: GgmlType, x: &[f32]) -> Vec<f32> {

@@ -5,7 +5,10 @@ mod support;
 
 use llama_turboquant::{Context, KvCacheConfig, KvType, LayerPolicy};
 use std::sync::OnceLock;
-use support::{TURBO, agreement, child, context, decode_all, mean_divergence, relative_error, shape, story_tokens, synth, tiny};
+use support::{
+    TURBO, agreement, child, context, decode_all, mean_divergence, relative_error, shape, story, story_tokens, synth,
+    tiny,
+};
 
 fn uniform(k: KvType, v: KvType) -> KvCacheConfig {
     KvCacheConfig::asymmetric(k, v).with_layers(LayerPolicy::Uniform)
@@ -17,7 +20,8 @@ fn tiny_context(kv: KvCacheConfig) -> Context {
 
 /// The logits of every token of the story, computed in batches.
 fn batched(kv: KvCacheConfig) -> Vec<Vec<f32>> {
-    decode_all(&mut tiny_context(kv), &story_tokens(&tiny()), 0, 0, 256)
+    let tokens = tiny().tokenize(&story(5), false, false).expect("tokens");
+    decode_all(&mut tiny_context(kv), &tokens, 0, 0, 256)
 }
 
 fn f16() -> &'static [Vec<f32>] {
@@ -25,44 +29,59 @@ fn f16() -> &'static [Vec<f32>] {
     LOGITS.get_or_init(|| batched(uniform(KvType::F16, KvType::F16)))
 }
 
-/// Least share of equal top-1 tokens, and largest mean divergence, on the story (all layers of this type). The bars
-/// leave a third of what was measured; a rotation, sign or packing that is wrong on one side is far outside.
-fn bar(k: KvType, v: KvType) -> (f64, f64) {
-    let one = |ty| match ty {
+/// What one side's type may cost: share of changed top-1 tokens, mean divergence. About twice what was measured on the
+/// story; a rotation, sign or packing that is wrong on one side costs most of the tokens.
+fn cost(ty: KvType) -> (f64, f64) {
+    match ty {
         KvType::F32 | KvType::F16 => (0.0, 0.0),
-        KvType::BF16 => (0.01, 0.001),
-        KvType::Q8_0 => (0.01, 0.001),
-        KvType::Q4_0 | KvType::Q4_1 | KvType::Q5_0 | KvType::Q5_1 | KvType::Iq4Nl | KvType::Turbo4 => (0.04, 0.01),
-        KvType::Turbo3 => (0.07, 0.03),
-        _ => (0.12, 0.1),
-    };
-    let ((k_share, k_divergence), (v_share, v_divergence)) = (one(k), one(v));
-    (1.0 - k_share - v_share, k_divergence + v_divergence)
+        KvType::BF16 | KvType::Q8_0 => (0.03, 0.0005),
+        KvType::Turbo3 => (0.05, 0.008),
+        KvType::Turbo2 => (0.1, 0.02),
+        _ => (0.04, 0.006),
+    }
+}
+
+fn assert_close(k: KvType, v: KvType) {
+    let logits = batched(uniform(k, v));
+    assert!(logits.iter().flatten().all(|x| x.is_finite()), "{k}/{v}");
+    let (changed, divergence) = (1.0 - agreement(f16(), &logits), mean_divergence(f16(), &logits));
+    println!("{k}/{v}: changed top-1 {changed:.4}, divergence {divergence:.6}");
+    let (k_cost, v_cost) = (cost(k), cost(v));
+    let most = (k_cost.0 + v_cost.0 + 0.005, k_cost.1 + v_cost.1 + 1e-4);
+    assert!(
+        changed <= most.0 && divergence <= most.1,
+        "{k}/{v}: changed {changed}, divergence {divergence}, at most {most:?}"
+    );
 }
 
 #[test]
 fn every_pair_of_types_agrees_with_f16_to_its_precision() {
-    let types = [KvType::F16, KvType::Q8_0, KvType::Q4_0, KvType::Turbo4, KvType::Turbo3, KvType::Turbo2];
+    let types = [
+        KvType::F16,
+        KvType::Q8_0,
+        KvType::Q4_0,
+        KvType::Turbo4,
+        KvType::Turbo3,
+        KvType::Turbo2,
+    ];
     for k in types {
         for v in types {
-            let logits = batched(uniform(k, v));
-            assert!(logits.iter().flatten().all(|x| x.is_finite()), "{k}/{v}");
-            let (same, divergence) = (agreement(f16(), &logits), mean_divergence(f16(), &logits));
-            println!("{k}/{v}: same top-1 {same:.4}, divergence {divergence:.6}");
-            let (least, most) = bar(k, v);
-            assert!(same >= least && divergence <= most, "{k}/{v}: same top-1 {same} < {least} or divergence {divergence} > {most}");
+            assert_close(k, v);
         }
     }
 }
 
 #[test]
 fn every_other_type_agrees_with_f16_to_its_precision() {
-    for ty in [KvType::F32, KvType::BF16, KvType::Q5_1, KvType::Q5_0, KvType::Q4_1, KvType::Iq4Nl] {
-        let logits = batched(uniform(ty, ty));
-        let (same, divergence) = (agreement(f16(), &logits), mean_divergence(f16(), &logits));
-        println!("{ty}: same top-1 {same:.4}, divergence {divergence:.6}");
-        let (least, most) = bar(ty, ty);
-        assert!(same >= least.min(0.995) && divergence <= most.max(1e-4), "{ty}: {same}, {divergence}");
+    for ty in [
+        KvType::F32,
+        KvType::BF16,
+        KvType::Q5_1,
+        KvType::Q5_0,
+        KvType::Q4_1,
+        KvType::Iq4Nl,
+    ] {
+        assert_close(ty, ty);
     }
 }
 
@@ -71,15 +90,30 @@ fn every_other_type_agrees_with_f16_to_its_precision() {
 fn decoding_token_by_token_gives_what_prefill_gives() {
     let tokens = &story_tokens(&tiny())[..192];
     for (k, v) in [
-        (KvType::F16, KvType::F16), (KvType::Q8_0, KvType::Q8_0), (KvType::Q4_0, KvType::Q4_0), (KvType::Turbo4, KvType::Turbo4),
-        (KvType::Turbo3, KvType::Turbo3), (KvType::Turbo2, KvType::Turbo2), (KvType::Q8_0, KvType::Turbo4), (KvType::Turbo4, KvType::Turbo2),
+        (KvType::F16, KvType::F16),
+        (KvType::Q8_0, KvType::Q8_0),
+        (KvType::Q4_0, KvType::Q4_0),
+        (KvType::Turbo4, KvType::Turbo4),
+        (KvType::Turbo3, KvType::Turbo3),
+        (KvType::Turbo2, KvType::Turbo2),
+        (KvType::Q8_0, KvType::Turbo4),
+        (KvType::Turbo4, KvType::Turbo2),
     ] {
         let run = |at_once| decode_all(&mut tiny_context(uniform(k, v)), tokens, 0, 0, at_once);
         let (whole, single, odd) = (run(tokens.len()), run(1), run(7));
         for (how, other) in [("one by one", &single), ("seven at once", &odd)] {
-            let worst = whole.iter().zip(other).map(|(a, b)| relative_error(a, b)).fold(0.0, f64::max);
+            let worst = whole
+                .iter()
+                .zip(other)
+                .map(|(a, b)| relative_error(a, b))
+                .fold(0.0, f64::max);
             let divergence = mean_divergence(&whole, other);
             println!("{k}/{v} {how}: worst relative error {worst:.5}, divergence {divergence:.7}");
+            // f16, which has a tiled prefill path of its own, shows .032 and .00004
+            assert!(
+                worst < 0.1 && divergence < 0.001,
+                "{k}/{v} {how}: {worst}, {divergence}"
+            );
         }
     }
 }
@@ -97,22 +131,34 @@ fn a_layer_map_gives_each_layer_its_type() {
     assert!(same >= 0.85, "{same}");
 }
 
-/// A rotation costs no precision of its own: with one turbo layer among f16 layers, the f16 layers stay exact.
 #[test]
-fn raising_more_layers_comes_closer_to_f16() {
+fn raising_layers_comes_closer_to_f16() {
     let raised = |n: u32| {
-        let policy = LayerPolicy::EdgesHigh { first: n, last: 0, ty: KvType::F16 };
-        mean_divergence(f16(), &batched(KvCacheConfig::uniform(KvType::Turbo2).with_layers(policy)))
+        let policy = LayerPolicy::EdgesHigh {
+            first: n,
+            last: 0,
+            ty: KvType::F16,
+        };
+        mean_divergence(
+            f16(),
+            &batched(KvCacheConfig::uniform(KvType::Turbo2).with_layers(policy)),
+        )
     };
-    let divergences = [0, 2, 4, 6, 8].map(raised);
-    println!("turbo2, first n layers f16: {divergences:?}");
-    assert!(divergences.is_sorted_by(|a, b| a > b), "{divergences:?}");
-    assert_eq!(divergences[4], 0.0, "all layers f16");
+    let [none, most, all] = [0, 6, 8].map(raised);
+    println!("turbo2, first n layers f16: {none:.5} {most:.5} {all:.5}");
+    assert!(most < none && all == 0.0, "{none} {most} {all}");
 }
 
 #[test]
 fn heads_of_every_size_work() {
-    for (heads, kv_heads, head_dim) in [(4, 2, 64), (2, 1, 192), (2, 1, 256), (4, 4, 128), (8, 1, 128), (1, 1, 576)] {
+    for (heads, kv_heads, head_dim) in [
+        (4, 2, 64),
+        (2, 1, 192),
+        (2, 1, 256),
+        (4, 4, 128),
+        (8, 1, 128),
+        (1, 1, 576),
+    ] {
         let model = synth(&shape("llama", heads, kv_heads, head_dim));
         let tokens = support::noise_tokens(&model, 96);
         let run = |ty, at_once| decode_all(&mut context(&model, 256, uniform(ty, ty)), &tokens, 0, 0, at_once);
@@ -120,10 +166,13 @@ fn heads_of_every_size_work() {
         let mut last = 0.0;
         for ty in TURBO {
             let (whole, single) = (run(ty, 96), run(ty, 1));
-            let error = |a: &[Vec<f32>], b: &[Vec<f32>]| a.iter().zip(b).map(|(a, b)| relative_error(a, b)).sum::<f64>() / a.len() as f64;
+            let error = |a: &[Vec<f32>], b: &[Vec<f32>]| {
+                a.iter().zip(b).map(|(a, b)| relative_error(a, b)).sum::<f64>() / a.len() as f64
+            };
             let (lossy, noise) = (error(&base, &whole), error(&whole, &single));
             println!("{heads}x{head_dim}/{kv_heads} {ty}: error {lossy:.4}, decode against prefill {noise:.4}");
-            assert!(lossy > last, "fewer bits, more error");
+            assert!(lossy > last && lossy < 0.4, "fewer bits, more error");
+            assert!(noise < lossy / 4.0, "the same cache, read in another way");
             last = lossy;
         }
     }
@@ -150,5 +199,7 @@ fn upstreams_rotation_switch_does_not_turn_turbos_rotation_off() {
 }
 
 fn checksum(rows: &[Vec<f32>]) -> u32 {
-    rows.iter().flatten().fold(2_166_136_261, |hash: u32, x| (hash ^ x.to_bits()).wrapping_mul(16_777_619))
+    rows.iter().flatten().fold(2_166_136_261, |hash: u32, x| {
+        (hash ^ x.to_bits()).wrapping_mul(16_777_619)
+    })
 }

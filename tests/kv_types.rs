@@ -15,7 +15,12 @@ fn every_layout_is_the_engines() {
         for layout in layouts {
             let engine = GgmlType::named(layout.name).unwrap_or_else(|error| panic!("{ty}: {error}"));
             let (block, bytes) = (engine.block() as u32, engine.block_bytes() as u32);
-            assert_eq!((layout.id, layout.block, layout.bytes), (engine.id(), block, bytes), "{}", layout.name);
+            assert_eq!(
+                (layout.id, layout.block, layout.bytes),
+                (engine.id(), block, bytes),
+                "{}",
+                layout.name
+            );
         }
     }
 }
@@ -28,7 +33,12 @@ fn every_layout_stores_what_the_engine_writes() {
         let row: Vec<f32> = (0..256).map(|i| (i as f32 * 0.37).sin()).collect();
         let packed = probe::quantize(ty, &row).expect("quantize");
         assert_eq!(packed.len() as u64, layout.row_bytes(256), "{}", layout.name);
-        assert_eq!(probe::dequantize(ty, &packed).expect("dequantize").len(), 256, "{}", layout.name);
+        assert_eq!(
+            probe::dequantize(ty, &packed).expect("dequantize").len(),
+            256,
+            "{}",
+            layout.name
+        );
     }
 }
 
@@ -41,7 +51,14 @@ fn the_turbo_rows_are_those_of_the_engines_registry() {
     for (ours, engine) in ours.iter().zip(&engine) {
         assert_eq!(
             (ours.id, ours.name, ours.family, ours.bits, ours.block, ours.bytes),
-            (engine.id, engine.name.as_str(), engine.family.as_str(), engine.bits, engine.block as u32, engine.bytes as u32)
+            (
+                engine.id,
+                engine.name.as_str(),
+                engine.family.as_str(),
+                engine.bits,
+                engine.block as u32,
+                engine.bytes as u32
+            )
         );
     }
 }

@@ -2,10 +2,13 @@
 
 mod support;
 
+use llama_turboquant::engine::synth::SynthParams;
 use llama_turboquant::{Batch, CancelToken, Context, ContextConfig, Error, KvCacheConfig, KvType, Model};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use support::{config, context, decode_all, last_logits, noise_tokens, prefill, shape, story_tokens, synth, tiny};
+use support::{
+    child, config, context, decode_all, last_logits, noise_tokens, prefill, shape, story_tokens, synth, tiny,
+};
 
 fn turbo() -> KvCacheConfig {
     KvCacheConfig::uniform(KvType::Turbo4)
@@ -51,29 +54,29 @@ fn a_context_keeps_its_model_alive() {
 #[test]
 fn a_context_moves_between_threads() {
     let tokens = story_tokens(&tiny());
-    let expected = last_logits(&tiny(), 256, turbo(), &tokens[..64]);
+    let in_two = |context: &mut Context| {
+        decode_all(context, &tokens[..32], 0, 0, 32);
+        decode_all(context, &tokens[32..64], 0, 32, 32)
+    };
+    let expected = in_two(&mut context(&tiny(), 256, turbo()));
     let mut context = context(&tiny(), 256, turbo());
     let logits = std::thread::spawn(move || {
         decode_all(&mut context, &tokens[..32], 0, 0, 32);
-        std::thread::spawn(move || decode_all(&mut context, &tokens[32..64], 0, 32, 32).pop()).join().expect("inner")
+        std::thread::spawn(move || decode_all(&mut context, &tokens[32..64], 0, 32, 32))
+            .join()
+            .expect("inner")
     });
-    assert_eq!(logits.join().expect("outer"), Some(expected_in_two(&tiny())));
-    assert_eq!(expected.len(), tiny().meta().n_vocab as usize);
-}
-
-/// The same two batches on one thread.
-fn expected_in_two(model: &Model) -> Vec<f32> {
-    let tokens = story_tokens(model);
-    let mut context = context(model, 256, turbo());
-    decode_all(&mut context, &tokens[..32], 0, 0, 32);
-    decode_all(&mut context, &tokens[32..64], 0, 32, 32).pop().expect("logits")
+    assert_eq!(logits.join().expect("outer"), expected);
 }
 
 #[test]
 fn a_model_is_used_by_many_threads_at_once() {
     let model = tiny();
     let texts: Vec<String> = (0..4).map(|i| format!("Thread {i} asks: What is turbo4?")).collect();
-    let alone: Vec<_> = texts.iter().map(|text| model.tokenize(text, false, true).expect("tokens")).collect();
+    let alone: Vec<_> = texts
+        .iter()
+        .map(|text| model.tokenize(text, false, true).expect("tokens"))
+        .collect();
     std::thread::scope(|scope| {
         for (text, alone) in texts.iter().zip(&alone) {
             let model = &model;
@@ -91,38 +94,61 @@ fn a_model_is_used_by_many_threads_at_once() {
 fn resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+    line.split_whitespace()
+        .nth(1)?
+        .parse::<u64>()
+        .ok()
+        .map(|kib| kib * 1024)
 }
 
+/// In a process of its own: the tests beside it hold models and caches.
 #[test]
 fn creating_and_dropping_contexts_and_models_does_not_leak() {
+    const NAME: &str = "creating_and_dropping_contexts_and_models_does_not_leak";
     const CACHE: u64 = 2048 * 8 * 2 * 2 * 66;
+    if !child::is_child(NAME) {
+        println!("grew by {} bytes", child::value(NAME, &[], "grown"));
+        return;
+    }
     let cycle = || {
         let model = Model::load(support::tiny_path()).expect("a model");
         let mut context = context(&model, 2048, turbo());
         prefill(&mut context, &story_tokens(&model)[..32]);
     };
-    for _ in 0..5 {
-        cycle();
-    }
-    let Some(before) = resident() else {
-        println!("skipped: this system has no /proc/self/status");
+    let least_of_20 = || {
+        (0..20)
+            .map(|_| {
+                cycle();
+                resident()
+            })
+            .min()
+            .flatten()
+    };
+    let (Some(before), Some(after)) = (least_of_20(), least_of_20()) else {
+        println!("grown=unknown: this system has no /proc/self/status");
         return;
     };
-    for _ in 0..25 {
-        cycle();
-    }
-    let after = resident().expect("as before");
-    println!("resident: {before} -> {after} bytes; one cache is {CACHE}");
-    // other tests run beside this one; a leak of each cycle's cache or model would be 25 times 4 or 8 MB
-    assert!(after < before + 100_000_000, "{before} -> {after} bytes");
+    println!("grown={}", after.saturating_sub(before));
+    // The allocator's own cycle is 20 MB (measured over 200 rounds, which end where they began), hence least values;
+    // a leak of each round's cache would be twenty caches.
+    assert!(after < before + 6 * CACHE, "{before} -> {after} bytes");
 }
 
 #[test]
 fn cancelling_from_another_thread_stops_a_prefill_and_the_context_stays_usable() {
-    let model = synth(&llama_turboquant::engine::synth::SynthParams { layers: 8, ff: 2048, ..shape("llama", 8, 2, 128) });
+    let model = synth(&SynthParams {
+        layers: 8,
+        ff: 2048,
+        ..shape("llama", 8, 2, 128)
+    });
     let tokens = noise_tokens(&model, 4096);
-    let mut context = model.context(ContextConfig { n_batch: 4096, n_ubatch: 512, ..config(4096, turbo()) }).expect("a context");
+    let mut context = model
+        .context(ContextConfig {
+            n_batch: 4096,
+            n_ubatch: 512,
+            ..config(4096, turbo())
+        })
+        .expect("a context");
     let token = CancelToken::new();
     context.set_cancel(Some(token.clone()));
 
@@ -144,7 +170,7 @@ fn cancelling_from_another_thread_stops_a_prefill_and_the_context_stays_usable()
     assert!(matches!(error, Error::Cancelled), "{error:?}");
     let delay = stopped.saturating_duration_since(asked);
     println!("stopped {delay:?} after the request");
-    assert!(delay < Duration::from_millis(500), "{delay:?}");
+    assert!(delay < Duration::from_secs(1), "{delay:?}");
 
     context.set_cancel(None);
     context.memory().clear();
@@ -171,7 +197,13 @@ fn a_token_cancelled_before_the_start_stops_at_once() {
 fn bad_batches_are_refused_by_name_and_change_nothing() {
     let model = tiny();
     let n_vocab = model.meta().n_vocab as i32;
-    let mut context = model.context(ContextConfig { n_batch: 300, n_seq_max: 2, ..config(512, turbo()) }).expect("a context");
+    let mut context = model
+        .context(ContextConfig {
+            n_batch: 300,
+            n_seq_max: 2,
+            ..config(512, turbo())
+        })
+        .expect("a context");
     let one = |token, position, sequence| {
         let mut batch = Batch::new(1);
         batch.push(token, position, sequence, true);
@@ -193,7 +225,10 @@ fn bad_batches_are_refused_by_name_and_change_nothing() {
     ];
     for (batch, part) in table {
         let error = context.decode(&batch).expect_err(part);
-        assert!(matches!(error, Error::Invalid(_)) && error.to_string().contains(part), "{part}: {error:?}");
+        assert!(
+            matches!(error, Error::Invalid(_)) && error.to_string().contains(part),
+            "{part}: {error:?}"
+        );
         assert_eq!(context.memory().positions(0), None, "{part}");
     }
     context.decode(&one(5, 0, 1)).expect("a good batch");
@@ -209,7 +244,16 @@ fn a_full_cache_says_so_and_can_be_emptied() {
     let mut batch = Batch::new(1);
     batch.push(5, 256, 0, true);
     let error = context.decode(&batch).expect_err("a full cache");
-    assert!(matches!(error, Error::ContextFull { n_prompt: 1, n_ctx: 256 }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            Error::ContextFull {
+                n_prompt: 1,
+                n_ctx: 256
+            }
+        ),
+        "{error:?}"
+    );
     assert!(context.memory().remove_all(0));
     decode_all(&mut context, &tokens[..8], 0, 0, 8);
 }
@@ -235,8 +279,7 @@ fn sequences_that_do_not_exist_are_left_alone() {
     let mut memory = context.memory();
     for sequence in [-1, 1, 255, 256, i32::MAX, i32::MIN] {
         assert!(!memory.remove(sequence, 0..4), "{sequence}");
-        memory.copy(0, sequence, 0..4);
-        memory.copy(sequence, 0, 0..4);
+        assert!(memory.copy(0, sequence, 0..4).is_err() && memory.copy(sequence, 0, 0..4).is_err());
         assert_eq!(memory.positions(sequence), None);
         assert!(memory.shift(sequence, 0..4, 1).is_err());
         assert!(context.save_seq(sequence, Vec::new()).is_err());

@@ -5,6 +5,7 @@ use clap::Parser;
 use llama_turboquant::Error;
 use llama_turboquant_cli::args::{Args, expand_short_options};
 use llama_turboquant_cli::commands;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -32,5 +33,5 @@ fn start_log(verbose: u8) {
     };
     // RUST_LOG, where somebody set it, says more exactly what they want to see.
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| filter.into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().with_target(verbose > 0).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).without_time().with_target(verbose > 0).init();
 }

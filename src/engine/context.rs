@@ -352,13 +352,30 @@ impl KvMemory<'_> {
         self.has(seq) && unsafe { sys::tq_context_seq_remove(self.0.raw(), seq, start, end) }
     }
 
-    /// Makes positions of `from` part of `to` as well; in a unified cache nothing is copied.
-    pub fn copy(&mut self, from: i32, to: i32, positions: Range<i32>) {
-        let (start, end) = bounds(&positions);
-        if self.has(from) && self.has(to) {
-            // SAFETY: the context is live and borrowed mutably; both sequences exist.
-            unsafe { sys::tq_context_seq_copy(self.0.raw(), from, to, start, end) }
+    /// Makes positions of `from` part of `to` as well. In a unified cache they share cells, and nothing is copied; with
+    /// one buffer for each sequence, `to` becomes a copy of the whole of `from`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a sequence that does not exist; [`Error::Unsupported`] for a part of a sequence that has a
+    /// buffer of its own.
+    pub fn copy(&mut self, from: i32, to: i32, positions: Range<i32>) -> Result<()> {
+        for seq in [from, to] {
+            if !self.has(seq) {
+                return Err(Error::Invalid(format!("sequence {seq} does not exist")));
+            }
         }
+        let covers = |(first, last)| positions.start <= first && positions.end > last;
+        let whole = self.positions(from).is_none_or(covers);
+        if from != to && !self.0.config.kv.unified && !whole {
+            return Err(Error::Unsupported(format!(
+                "positions {positions:?} are a part of sequence {from}; sequences with a buffer each are copied whole. Copy all \
+                 of it and remove the rest, or use a unified cache"
+            )));
+        }
+        let (start, end) = if whole { (-1, -1) } else { bounds(&positions) };
+        // SAFETY: the context is live and borrowed mutably; both sequences exist.
+        unsafe { sys::tq_context_seq_copy(self.0.raw(), from, to, start, end) };
+        Ok(())
     }
 
     /// Whether [`shift`](Self::shift) works with this cache.

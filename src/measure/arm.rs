@@ -42,8 +42,11 @@ impl Arm {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// Threads; 0: the physical cores this process may use.
+    /// Threads of each arm; 0: the physical cores this process may use.
     pub n_threads: u32,
+    /// Arms computed at the same time. For a small model, several arms on a thread each are faster than one on several, and
+    /// do not stall each other on a busy machine.
+    pub n_parallel: u32,
     /// Most tokens computed at once. The logits of this many tokens are held for each arm that others are compared with.
     pub n_batch: u32,
     /// Stops the measurement.
@@ -52,12 +55,19 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { n_threads: 0, n_batch: 512, cancel: None }
+        Self { n_threads: 0, n_parallel: 1, n_batch: 512, cancel: None }
     }
 }
 
 impl Options {
-    /// On `n` threads.
+    /// `n` arms at the same time, each on `n_threads` threads.
+    #[must_use]
+    pub fn parallel(mut self, n: u32) -> Self {
+        self.n_parallel = n;
+        self
+    }
+
+    /// Each arm on `n` threads.
     #[must_use]
     pub fn threads(mut self, n: u32) -> Self {
         self.n_threads = n;
@@ -82,8 +92,10 @@ impl Options {
         self.cancel.as_ref().is_some_and(CancelToken::is_cancelled)
     }
 
-    pub(super) fn threads_or_cores(&self) -> u32 {
-        if self.n_threads == 0 { memory::physical_cores() } else { self.n_threads }
+    /// Threads for what is not the engine's work.
+    pub(super) fn all_threads(&self) -> usize {
+        let threads = if self.n_threads == 0 { memory::physical_cores() } else { self.n_threads };
+        (threads * self.n_parallel.max(1)) as usize
     }
 }
 

@@ -1,12 +1,13 @@
 //! How far a compressed cache moves a model's predictions: Kullback-Leibler divergence against another cache, token by token.
 
 use super::arm::{Arm, Footprint, Options, Runner};
-use super::corpus::Corpus;
+use super::corpus::{Corpus, Slice};
 use super::scores::{TokenScore, compare, parallel};
 use super::stats::{self, Bootstrap, Interval, Sorted};
 use super::Progress;
 use crate::{Error, Model, Result};
 use serde::Serialize;
+use std::sync::{Mutex, PoisonError};
 
 /// Two arms, by their number, of which the second is judged by the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +63,7 @@ pub fn divergence(
     let mut runners: Vec<Runner> =
         arms.iter().map(|arm| Runner::new(model, arm, corpus, options)).collect::<Result<_>>()?;
     let mut results = vec![Divergence::default(); pairs.len()];
-    let threads = options.threads_or_cores() as usize;
+    let threads = options.all_threads();
     let of = corpus.chunks().len();
     for (done, chunk) in corpus.chunks().iter().enumerate() {
         progress(Progress { chunks: done, of });
@@ -71,12 +72,7 @@ pub fn divergence(
             result.chunks.push(ChunkScores { number: chunk.number, tokens: Vec::with_capacity(corpus.scored().len()) });
         }
         for slice in corpus.slices(chunk, options.n_batch as usize) {
-            for runner in &mut runners {
-                if options.is_cancelled() {
-                    return Err(Error::Cancelled);
-                }
-                runner.run(&slice, &corpus.scored())?;
-            }
+            run_all(&mut runners, &slice, corpus, options)?;
             for (pair, result) in pairs.iter().zip(&mut results) {
                 let (base, candidate) = (runners[pair.base].rows(), runners[pair.candidate].rows());
                 let scores = parallel(base.len(), threads, |i| {
@@ -88,6 +84,26 @@ pub fn divergence(
     }
     progress(Progress { chunks: of, of });
     Ok(Measurement { arms: runners.iter().map(Runner::footprint).collect::<Result<_>>()?, pairs: results })
+}
+
+/// Computes a slice with every arm, `n_parallel` of them at a time.
+fn run_all(runners: &mut [Runner], slice: &Slice<'_>, corpus: &Corpus, options: &Options) -> Result<()> {
+    let queue = Mutex::new(runners.iter_mut());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        while let Some(runner) = next() {
+            if options.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            runner.run(slice, &corpus.scored())?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (1..options.n_parallel).map(|_| scope.spawn(work)).collect();
+        let here = work();
+        workers.into_iter().map(|worker| worker.join().expect("an arm does not panic")).fold(here, Result::and)
+    })
 }
 
 impl Divergence {

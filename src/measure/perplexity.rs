@@ -46,7 +46,7 @@ pub fn perplexity(
     mut progress: impl FnMut(Progress),
 ) -> Result<Perplexity> {
     let mut runner = Runner::new(model, arm, corpus, options)?;
-    let threads = options.threads_or_cores() as usize;
+    let threads = options.all_threads();
     let mut chunks = Vec::with_capacity(corpus.chunks().len());
     for (done, chunk) in corpus.chunks().iter().enumerate() {
         progress(Progress { chunks: done, of: corpus.chunks().len() });

@@ -14,7 +14,9 @@ pub fn is_child(name: &str) -> bool {
 pub fn rerun(name: &str, variables: &[(&str, &str)]) -> Output {
     let program = std::env::current_exe().expect("the path of this program");
     let mut command = Command::new(program);
-    command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(MARK, name);
+    command
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(MARK, name);
     command.envs(variables.iter().copied());
     command.output().expect("this program starts again")
 }
@@ -23,7 +25,14 @@ pub fn rerun(name: &str, variables: &[(&str, &str)]) -> Output {
 pub fn value(name: &str, variables: &[(&str, &str)], key: &str) -> String {
     let output = rerun(name, variables);
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{name} {variables:?}: {}\n{text}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{name} {variables:?}: {}\n{text}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     let line = text.lines().find_map(|line| line.split_once(&format!("{key}=")));
-    line.unwrap_or_else(|| panic!("{name} printed no {key}:\n{text}")).1.to_owned()
+    line.unwrap_or_else(|| panic!("{name} printed no {key}:\n{text}"))
+        .1
+        .to_owned()
 }

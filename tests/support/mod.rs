@@ -19,7 +19,9 @@ pub fn tiny_path() -> PathBuf {
 /// The embedded model: 8 KV layers, heads of 128 values, 2 KV heads for 4 query heads.
 pub fn tiny() -> Model {
     static MODEL: OnceLock<Model> = OnceLock::new();
-    MODEL.get_or_init(|| Model::load(tiny_path()).expect("the embedded model loads")).clone()
+    MODEL
+        .get_or_init(|| Model::load(tiny_path()).expect("the embedded model loads"))
+        .clone()
 }
 
 /// A path for a scratch file that no other test or test program uses.
@@ -32,12 +34,18 @@ pub fn scratch(name: &str) -> PathBuf {
 /// A random model of this shape, made once per test program.
 pub fn synth(params: &SynthParams) -> Model {
     static MADE: OnceLock<Mutex<HashMap<String, Model>>> = OnceLock::new();
-    let mut made = MADE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    let mut made = MADE
+        .get_or_init(Mutex::default)
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     made.entry(format!("{params:?}"))
         .or_insert_with(|| {
             let path = scratch("synth.gguf");
             params.write(&path).expect("a synthetic model");
-            let model = Model::builder(&path).mmap(false).load().expect("a synthetic model loads");
+            let model = Model::builder(&path)
+                .mmap(false)
+                .load()
+                .expect("a synthetic model loads");
             std::fs::remove_file(&path).expect("the weights are in memory");
             model
         })
@@ -46,23 +54,41 @@ pub fn synth(params: &SynthParams) -> Model {
 
 /// A small random model of an architecture: 2 layers, narrow feed-forward part.
 pub fn shape(arch: &str, heads: u32, kv_heads: u32, head_dim: u32) -> SynthParams {
-    SynthParams { heads, kv_heads, head_dim, ff: 128, ..SynthParams::of(arch) }
+    SynthParams {
+        heads,
+        kv_heads,
+        head_dim,
+        ff: 128,
+        ..SynthParams::of(arch)
+    }
 }
 
 /// One thread, so that tests side by side do not wait for each other at every graph node.
 pub fn config(n_ctx: u32, kv: KvCacheConfig) -> ContextConfig {
-    ContextConfig { n_ctx, n_threads: 1, kv, ..Default::default() }
+    ContextConfig {
+        n_ctx,
+        n_threads: 1,
+        kv,
+        ..Default::default()
+    }
 }
 
 pub fn context(model: &Model, n_ctx: u32, kv: KvCacheConfig) -> Context {
     model.context(config(n_ctx, kv)).expect("a context")
 }
 
-/// Text of the kind the embedded model was trained on: facts, filler, questions about the facts. About 650 tokens.
-pub fn story() -> String {
+/// Text of the kind the embedded model was trained on: up to 8 facts, filler, questions about the facts. About 46
+/// tokens a fact.
+pub fn story(facts: usize) -> String {
     const FACTS: [(&str, &str); 8] = [
-        ("Stella", "blue"), ("Otto", "white"), ("Louis", "orange"), ("Walter", "green"),
-        ("Nadia", "violet"), ("Taran", "black"), ("Eva", "pink"), ("Lelen", "red"),
+        ("Stella", "blue"),
+        ("Otto", "white"),
+        ("Louis", "orange"),
+        ("Walter", "green"),
+        ("Nadia", "violet"),
+        ("Taran", "black"),
+        ("Eva", "pink"),
+        ("Lelen", "red"),
     ];
     const FILLER: [&str; 4] = [
         "A goose and a sheep walked along the lake. The meadow was lost and smooth.",
@@ -71,17 +97,22 @@ pub fn story() -> String {
         "The librarian and the nurse met in the farm. She painted the pebble blue.",
     ];
     let mut text = String::new();
-    for (i, (name, color)) in FACTS.iter().enumerate() {
-        text += &format!("{}\nThe favorite color for {name} is {color}.\n", FILLER[i % FILLER.len()]);
+    for (i, (name, color)) in FACTS[..facts].iter().enumerate() {
+        text += &format!(
+            "{}\nThe favorite color for {name} is {color}.\n",
+            FILLER[i % FILLER.len()]
+        );
     }
-    for (name, color) in FACTS.iter().rev() {
-        text += &format!("Question: What is the favorite color for {name}?\nAnswer: The favorite color for {name} is {color}.\n");
+    for (name, color) in FACTS[..facts].iter().rev() {
+        text += &format!(
+            "Question: What is the favorite color for {name}?\nAnswer: The favorite color for {name} is {color}.\n"
+        );
     }
     text
 }
 
 pub fn story_tokens(model: &Model) -> Vec<Token> {
-    model.tokenize(&story(), false, false).expect("tokens")
+    model.tokenize(&story(8), false, false).expect("tokens")
 }
 
 /// Tokens for a random model: any will do, as long as they differ.
@@ -114,7 +145,9 @@ pub fn decode_all(context: &mut Context, tokens: &[Token], seq: i32, from: i32, 
 /// Appends `tokens` to sequence 0 of an empty context; the logits of the last token.
 pub fn prefill(context: &mut Context, tokens: &[Token]) -> Vec<f32> {
     let at_once = context.n_batch() as usize;
-    decode_all(context, tokens, 0, 0, at_once).pop().expect("at least one token")
+    decode_all(context, tokens, 0, 0, at_once)
+        .pop()
+        .expect("at least one token")
 }
 
 /// The logits of a fresh context of this cache after `tokens`.
@@ -123,7 +156,12 @@ pub fn last_logits(model: &Model, n_ctx: u32, kv: KvCacheConfig, tokens: &[Token
 }
 
 pub fn top1(logits: &[f32]) -> usize {
-    logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).expect("a vocabulary").0
+    logits
+        .iter()
+        .enumerate()
+        .max_by(|a, b| a.1.total_cmp(b.1))
+        .expect("a vocabulary")
+        .0
 }
 
 /// The share of rows whose most probable token is the same.
@@ -155,6 +193,10 @@ pub fn relative_error(a: &[f32], b: &[f32]) -> f64 {
     assert_eq!(a.len(), b.len());
     let mean = a.iter().map(|&x| f64::from(x)).sum::<f64>() / a.len() as f64;
     let spread: f64 = a.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum();
-    let error: f64 = a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
+    let error: f64 = a
+        .iter()
+        .zip(b)
+        .map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2))
+        .sum();
     (error / spread).sqrt()
 }

@@ -35,7 +35,7 @@ pub fn run(args: &KvArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let rows = KvType::ALL.into_iter().map(|ty| {
-        let blocks: Vec<String> = ty.layouts().map(|l| format!("{} values in {} B", l.block, l.bytes)).collect();
+        let blocks: Vec<String> = ty.layouts().map(|l| format!("{} in {} B", l.block, l.bytes)).collect();
         let head_dims: Vec<String> = ty.layouts().map(|l| l.block.to_string()).collect();
         vec![
             ty.to_string(),
@@ -45,7 +45,7 @@ pub fn run(args: &KvArgs) -> Result<ExitCode> {
             format!("{:.2}x", 16.0 / ty.bits_per_value()),
         ]
     });
-    println!("{}\n", table(&["type", "blocks", "head size", "bits/value", "vs f16"], 3, rows));
+    println!("{}\n", table(&["type", "values in bytes", "head size", "bits/value", "vs f16"], 3, rows));
     for (device, runs) in matrices {
         println!("{} ({}): attention over heads of {} values, K down, V across", device.name, device.description, args.head_dim);
         let mut header = vec!["K \\ V"];
