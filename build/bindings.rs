@@ -21,5 +21,7 @@ pub fn generate(config: &Config) -> Result<()> {
             )
         })?;
     let out = config.out_dir.join("bindings.rs");
-    bindings.write_to_file(&out).map_err(|e| format!("writing {}: {e}", out.display()))
+    bindings
+        .write_to_file(&out)
+        .map_err(|e| format!("writing {}: {e}", out.display()))
 }

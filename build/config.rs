@@ -103,10 +103,14 @@ fn user_variable(name: &str) -> Option<String> {
 }
 
 fn optional_dir(name: &str) -> Result<Option<PathBuf>> {
-    let Some(value) = user_variable(name) else { return Ok(None) };
+    let Some(value) = user_variable(name) else {
+        return Ok(None);
+    };
     let dir = PathBuf::from(&value);
     match dir.canonicalize() {
         Ok(dir) if dir.is_dir() => Ok(Some(dir)),
-        _ => Err(format!("{name}={value}: no such directory. Unset it, or name a directory that exists.")),
+        _ => Err(format!(
+            "{name}={value}: no such directory. Unset it, or name a directory that exists."
+        )),
     }
 }

@@ -20,9 +20,15 @@ impl Engine {
         // Two Cargo invocations (an editor's and a person's) may arrive here together.
         let lock_path = dir.join("lock");
         let lock = std::fs::File::create(&lock_path).map_err(|e| format!("creating {}: {e}", lock_path.display()))?;
-        lock.lock().map_err(|e| format!("locking {}: {e}", lock_path.display()))?;
+        lock.lock()
+            .map_err(|e| format!("locking {}: {e}", lock_path.display()))?;
 
-        let stamp = format!("{} {} {:016x}\n", source.label, key(config), inputs_hash(config, &source)?);
+        let stamp = format!(
+            "{} {} {:016x}\n",
+            source.label,
+            key(config),
+            inputs_hash(config, &source)?
+        );
         let stamp_path = dir.join("engine.stamp");
         let engine = Self::describe(config, &dir);
         if std::fs::read_to_string(&stamp_path).is_ok_and(|present| present == stamp) && engine.is_complete() {
@@ -31,7 +37,11 @@ impl Engine {
         tree::lay_out(config, &source, &dir.join("src"))?;
         compile(config, &dir);
         if !engine.is_complete() {
-            return Err(format!("CMake succeeded, but {} lacks a library of {:?}", dir.display(), engine.libraries));
+            return Err(format!(
+                "CMake succeeded, but {} lacks a library of {:?}",
+                dir.display(),
+                engine.libraries
+            ));
         }
         std::fs::write(&stamp_path, stamp).map_err(|e| format!("writing {}: {e}", stamp_path.display()))?;
         Ok(engine)
@@ -62,15 +72,21 @@ impl Engine {
     }
 
     fn describe(config: &Config, dir: &Path) -> Self {
-        let mut libraries: Vec<String> =
-            ["tq_ffi", "llama-common", "llama-common-base", "llama", "ggml"].map(String::from).into();
+        let mut libraries: Vec<String> = ["tq_ffi", "llama-common", "llama-common-base", "llama", "ggml"]
+            .map(String::from)
+            .into();
         libraries.extend(backends::enabled(config).map(|backend| format!("ggml-{}", backend.name)));
         libraries.extend(["ggml-cpu", "ggml-base", "cpp-httplib"].map(String::from));
-        Self { lib_dir: dir.join("lib"), libraries }
+        Self {
+            lib_dir: dir.join("lib"),
+            libraries,
+        }
     }
 
     fn is_complete(&self) -> bool {
-        self.libraries.iter().all(|name| self.lib_dir.join(format!("lib{name}.a")).is_file())
+        self.libraries
+            .iter()
+            .all(|name| self.lib_dir.join(format!("lib{name}.a")).is_file())
     }
 }
 
@@ -146,7 +162,15 @@ fn cpu_options(config: &Config) -> Vec<(&'static str, &'static str)> {
     let mut options = vec![("GGML_NATIVE", "OFF")];
     if config.target_arch == "x86_64" {
         options.extend(
-            ["GGML_SSE42", "GGML_AVX", "GGML_AVX2", "GGML_FMA", "GGML_F16C", "GGML_BMI2"].map(|o| (o, "ON")),
+            [
+                "GGML_SSE42",
+                "GGML_AVX",
+                "GGML_AVX2",
+                "GGML_FMA",
+                "GGML_F16C",
+                "GGML_BMI2",
+            ]
+            .map(|o| (o, "ON")),
         );
     }
     options

@@ -13,7 +13,11 @@ pub fn emit(config: &Config, engine: &Engine) -> Result<()> {
             println!("cargo::rustc-link-lib={link}");
         }
     }
-    let cxx_runtime = if config.is_apple() || config.target_os == "freebsd" { "c++" } else { "stdc++" };
+    let cxx_runtime = if config.is_apple() || config.target_os == "freebsd" {
+        "c++"
+    } else {
+        "stdc++"
+    };
     println!("cargo::rustc-link-lib={cxx_runtime}");
     if config.target_os == "linux" {
         for library in ["pthread", "dl", "m"] {

@@ -34,7 +34,11 @@ fn apply(file: &Path, pristine: &Path, patched: &mut Patched) -> Result<()> {
         let entry = entry.map_err(|e| format!("{name}: not a readable patch: {e}"))?;
         let target = match entry.operation().strip_prefix(1) {
             FileOperation::Modify { modified, .. } => PathBuf::from(modified.as_ref()),
-            _ => return Err(format!("{name}: patches only modify files; new files belong to kernels/ or ffi/")),
+            _ => {
+                return Err(format!(
+                    "{name}: patches only modify files; new files belong to kernels/ or ffi/"
+                ));
+            }
         };
         let PatchKind::Text(patch) = entry.patch() else {
             return Err(format!("{name}: binary patches are not supported"));

@@ -28,7 +28,9 @@ pub fn generate(config: &Config) -> Result<()> {
 fn row(line: &str) -> Option<String> {
     let inside = line.strip_prefix("TQ_KV_TYPE(")?.split(')').next()?;
     let fields: Vec<&str> = inside.split(',').map(str::trim).collect();
-    let [_, id, name, family, bits, block, bytes] = fields[..] else { return None };
+    let [_, id, name, family, bits, block, bytes] = fields[..] else {
+        return None;
+    };
     for number in [id, bits, block, bytes] {
         number.parse::<u32>().ok()?;
     }

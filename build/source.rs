@@ -16,14 +16,22 @@ pub struct Source {
 pub fn locate(config: &Config) -> Result<Source> {
     if let Some(dir) = &config.llama_cpp_dir {
         if !dir.join("src/llama.cpp").is_file() {
-            return Err(format!("LLAMA_CPP_DIR={}: not a llama.cpp source tree (no src/llama.cpp)", dir.display()));
+            return Err(format!(
+                "LLAMA_CPP_DIR={}: not a llama.cpp source tree (no src/llama.cpp)",
+                dir.display()
+            ));
         }
-        return Ok(Source { dir: dir.clone(), label: format!("checkout {}", dir.display()) });
+        return Ok(Source {
+            dir: dir.clone(),
+            label: format!("checkout {}", dir.display()),
+        });
     }
     // `cargo metadata --locked` downloads what is missing and checks its SHA-256; it builds nothing.
     let manifest = config.path("vendor/Cargo.toml");
     let mut command = Command::new(&config.cargo);
-    command.args(["metadata", "--locked", "--format-version", "1", "--manifest-path"]).arg(&manifest);
+    command
+        .args(["metadata", "--locked", "--format-version", "1", "--manifest-path"])
+        .arg(&manifest);
     let output = command.output().map_err(|e| format!("running {command:?}: {e}"))?;
     if !output.status.success() {
         return Err(format!(
@@ -45,5 +53,8 @@ pub fn locate(config: &Config) -> Result<Source> {
         return Err(format!("{}: the crate carries no llama.cpp sources", dir.display()));
     }
     let version = carrier["version"].as_str().unwrap_or("?");
-    Ok(Source { dir, label: format!("{CARRIER} {version}") })
+    Ok(Source {
+        dir,
+        label: format!("{CARRIER} {version}"),
+    })
 }

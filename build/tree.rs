@@ -6,12 +6,30 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Parts of the source tree that our build or its peer tools (llama-bench, ...) use.
-const PARTS: [&str; 9] =
-    ["CMakeLists.txt", "LICENSE", "cmake", "common", "ggml", "include", "src", "tools", "vendor"];
+const PARTS: [&str; 9] = [
+    "CMakeLists.txt",
+    "LICENSE",
+    "cmake",
+    "common",
+    "ggml",
+    "include",
+    "src",
+    "tools",
+    "vendor",
+];
 /// Backends we do not offer: a third of the tree that nobody needs to copy.
 const LEFT_OUT: [&str; 11] = [
-    "ggml-cann", "ggml-et", "ggml-hexagon", "ggml-musa", "ggml-opencl", "ggml-openvino", "ggml-sycl",
-    "ggml-virtgpu", "ggml-webgpu", "ggml-zdnn", "ggml-zendnn",
+    "ggml-cann",
+    "ggml-et",
+    "ggml-hexagon",
+    "ggml-musa",
+    "ggml-opencl",
+    "ggml-openvino",
+    "ggml-sycl",
+    "ggml-virtgpu",
+    "ggml-webgpu",
+    "ggml-zdnn",
+    "ggml-zendnn",
 ];
 
 pub fn lay_out(config: &Config, source: &Source, into: &Path) -> Result<()> {

@@ -10,7 +10,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let kv: KvType = args.next().unwrap_or_else(|| "turbo4".into()).parse()?;
 
     let model = Model::load(model)?;
-    let mut context = model.context(ContextConfig { kv: KvCacheConfig::uniform(kv), ..Default::default() })?;
+    let mut context = model.context(ContextConfig {
+        kv: KvCacheConfig::uniform(kv),
+        ..Default::default()
+    })?;
     let text = format!("<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n");
     let tokens = model.tokenize(&text, true, true)?;
 
@@ -24,7 +27,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     loop {
         context.decode(&batch)?;
         if let Some(logits) = context.logits(batch.len() - 1) {
-            next = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i as i32);
+            next = logits
+                .iter()
+                .enumerate()
+                .max_by(|a, b| a.1.total_cmp(b.1))
+                .map(|(i, _)| i as i32);
         }
         let Some(token) = next else { break };
         if model.is_eog(token) {
@@ -37,6 +44,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         position += 1;
     }
     println!();
-    println!("{:?} planned, {:?} allocated", context.kv_bytes(), context.memory_use()?.kv);
+    println!(
+        "{:?} planned, {:?} allocated",
+        context.kv_bytes(),
+        context.memory_use()?.kv
+    );
     Ok(())
 }

@@ -18,6 +18,7 @@ struct tq_context {
     struct free_pool { void operator()(ggml_threadpool * p) const { ggml_threadpool_free(p); } };
 
     const tq_model * model;
+    const int32_t *  cancel = nullptr;
     // destroyed in reverse order: the context lets go of its threads before they end
     std::unique_ptr<ggml_threadpool, free_pool>  threads;
     std::unique_ptr<llama_context, free_context> raw;

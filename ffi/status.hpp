@@ -40,6 +40,14 @@ public:
     std::string text() const;
 };
 
+// While it lives, ggml's abort on this thread is an error instead of the end of the process. For loading and creating
+// only, where nothing else runs: a graph that is being computed has other threads, which would wait for ever.
+class abort_as_error {
+public:
+    abort_as_error();
+    ~abort_as_error();
+};
+
 // Runs f; turns what it throws into a status and a text.
 template <typename F> tq_status guard(tq_text * error, F && f) {
     try {

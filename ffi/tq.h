@@ -141,7 +141,7 @@ tq_status tq_context_memory(const tq_context * context, tq_text * json, tq_text 
 
 // p0 < 0: from the start; p1 < 0: to the end.
 bool      tq_context_seq_remove(tq_context * context, int32_t seq, int32_t p0, int32_t p1);
-void      tq_context_seq_copy(tq_context * context, int32_t from, int32_t to, int32_t p0, int32_t p1);
+tq_status tq_context_seq_copy(tq_context * context, int32_t from, int32_t to, int32_t p0, int32_t p1, tq_text * error);
 bool      tq_context_can_shift(const tq_context * context);
 tq_status tq_context_seq_shift(tq_context * context, int32_t seq, int32_t p0, int32_t p1, int32_t delta, tq_text * error);
 int32_t   tq_context_seq_pos_min(const tq_context * context, int32_t seq); // -1: empty

@@ -3,6 +3,7 @@
 #include "status.hpp"
 
 #include "hooks/kv_cache.h"
+#include "llama-context.h"
 #include "llama-ext.h"
 #include "llama-memory.h"
 #include "llama-model.h"
@@ -21,6 +22,16 @@ void check_type(int32_t type) {
     if (type < 0 || type >= GGML_TYPE_COUNT || ggml_blck_size((ggml_type) type) == 0) {
         throw tq::failure(TQ_INVALID, "no such cache type: " + std::to_string(type));
     }
+}
+
+// llama.cpp shifts positions, and copies between streams, only at the next decode. A state saved before that would
+// hold moved positions with unmoved K, and a cancelled decode would leave some layers shifted and the rest to be
+// shifted again. So what is pending is done at once, and not cancellable.
+void apply_pending(tq_context * context) {
+    auto * ctx = context->raw.get();
+    llama_set_abort_callback(ctx, nullptr, nullptr);
+    ctx->memory_update(false);
+    tq_context_set_cancel(context, context->cancel);
 }
 
 llama_memory_t memory_of(const tq_context * context) {
@@ -63,6 +74,7 @@ extern "C" tq_status tq_context_new(tq_model * model, const tq_context_params * 
         auto context = std::make_unique<tq_context>();
         context->model = model;
         tq::error_log log;
+        tq::abort_as_error aborts;
         {
             tq_kv_types_scope scope(p.layer_types, p.n_layer_types);
             context->raw.reset(llama_init_from_model(model->raw, cp));
@@ -93,6 +105,7 @@ extern "C" uint32_t tq_context_n_ctx_seq(const tq_context * context) { return ll
 extern "C" uint32_t tq_context_n_batch(const tq_context * context)   { return llama_n_batch(context->raw.get()); }
 
 extern "C" void tq_context_set_cancel(tq_context * context, const int32_t * flag) {
+    context->cancel = flag;
     llama_set_abort_callback(context->raw.get(), flag ? stop_requested : nullptr, (void *) flag);
 }
 
@@ -192,10 +205,13 @@ extern "C" bool tq_context_seq_remove(tq_context * context, int32_t seq, int32_t
     return memory_of(context) && llama_memory_seq_rm(memory_of(context), seq, p0, p1);
 }
 
-extern "C" void tq_context_seq_copy(tq_context * context, int32_t from, int32_t to, int32_t p0, int32_t p1) {
-    if (memory_of(context)) {
-        llama_memory_seq_cp(memory_of(context), from, to, p0, p1);
-    }
+extern "C" tq_status tq_context_seq_copy(tq_context * context, int32_t from, int32_t to, int32_t p0, int32_t p1, tq_text * error) {
+    return tq::guard(error, [&] {
+        if (memory_of(context)) {
+            llama_memory_seq_cp(memory_of(context), from, to, p0, p1);
+            apply_pending(context);
+        }
+    });
 }
 
 extern "C" bool tq_context_can_shift(const tq_context * context) {
@@ -209,6 +225,7 @@ extern "C" tq_status tq_context_seq_shift(tq_context * context, int32_t seq, int
                     "or the model's positions are not plain. Re-evaluate the tokens instead");
         }
         llama_memory_seq_add(memory_of(context), seq, p0, p1, delta);
+        apply_pending(context);
     });
 }
 

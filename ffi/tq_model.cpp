@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cstdio>
 #include <map>
 
 using json = nlohmann::ordered_json;
@@ -35,6 +36,28 @@ json describe_layer(const llama_model & model, uint32_t il) {
     };
 }
 
+// Tells models of the same shape apart (a fine-tune from its base): metadata and one small tensor of weights.
+std::string fingerprint(const llama_model & model) {
+    uint64_t hash = 0xcbf29ce484222325; // FNV-1a
+    auto add = [&](const void * data, size_t size) {
+        for (size_t i = 0; i < size; i++) {
+            hash = (hash ^ ((const uint8_t *) data)[i])*0x100000001b3;
+        }
+    };
+    for (const auto & [key, value] : std::map<std::string, std::string>(model.gguf_kv.begin(), model.gguf_kv.end())) {
+        add(key.data(), key.size() + 1);
+        add(value.data(), value.size() + 1);
+    }
+    if (const auto * norm = model.output_norm; norm && norm->buffer && !model.no_alloc()) {
+        std::vector<uint8_t> data(ggml_nbytes(norm));
+        ggml_backend_tensor_get(norm, data.data(), 0, data.size());
+        add(data.data(), data.size());
+    }
+    char text[17];
+    std::snprintf(text, sizeof(text), "%016llx", (unsigned long long) hash);
+    return text;
+}
+
 } // namespace
 
 extern "C" tq_status tq_model_load(const char * path, const tq_model_params * params, tq_model ** out, tq_text * error) {
@@ -59,6 +82,7 @@ extern "C" tq_status tq_model_load(const char * path, const tq_model_params * pa
         };
 
         tq::error_log log;
+        tq::abort_as_error aborts;
         llama_model * raw = llama_model_load_from_file(path, mp);
         if (!raw) {
             if (progress.stopped) {
@@ -95,6 +119,7 @@ extern "C" tq_status tq_model_describe(const tq_model * model, tq_text * out, tq
             { "description",   desc },
             { "n_params",      llama_model_n_params(&m) },
             { "size",          llama_model_size(&m) },
+            { "fingerprint",   fingerprint(m) },
             { "n_ctx_train",   h.n_ctx_train },
             { "n_embd",        h.n_embd },
             { "n_layer",       h.n_layer() },

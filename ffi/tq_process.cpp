@@ -9,7 +9,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include <mutex>
+#include <cstdio>
 
 using json = nlohmann::ordered_json;
 
@@ -23,6 +23,16 @@ thread_local std::string    log_line;
 thread_local ggml_log_level log_line_level = GGML_LOG_LEVEL_INFO;
 
 thread_local std::string * error_lines = nullptr;
+
+thread_local bool abort_throws = false;
+
+// Called by ggml_abort. The assertions of loading and creating stand in C++ code, which unwinds.
+void on_abort(const char * message) {
+    if (abort_throws) {
+        throw tq::failure(TQ_ENGINE, message);
+    }
+    std::fprintf(stderr, "%s\n", message);
+}
 
 tq_log_level level_of(ggml_log_level level) {
     switch (level) {
@@ -78,6 +88,14 @@ namespace tq {
 
 thread_local std::string error_buffer;
 
+abort_as_error::abort_as_error() {
+    abort_throws = true;
+}
+
+abort_as_error::~abort_as_error() {
+    abort_throws = false;
+}
+
 error_log::error_log() {
     error_buffer.clear();
     error_lines = &error_buffer;
@@ -106,6 +124,7 @@ extern "C" tq_status tq_process_init(tq_log_callback log, void * user, tq_text *
         log_sink      = log;
         log_sink_user = user;
         llama_log_set(on_log, nullptr);
+        ggml_set_abort_callback(on_abort);
         common_log_set_verbosity_thold(-1); // common's own logger prints by itself; what matters comes back as errors
         llama_backend_init();
         ggml_backend_load_all();

@@ -12,7 +12,11 @@ fn system() -> Option<System> {
 pub fn available_ram() -> Option<u64> {
     let system = system()?;
     let available = system.available_memory();
-    Some(system.cgroup_limits().map_or(available, |limits| limits.free_memory.min(available)))
+    Some(
+        system
+            .cgroup_limits()
+            .map_or(available, |limits| limits.free_memory.min(available)),
+    )
 }
 
 /// Bytes of main memory installed.
@@ -22,7 +26,11 @@ pub fn total_ram() -> Option<u64> {
 
 /// Bytes a KV cache could be given at most: main memory, and what devices have of their own.
 pub(crate) fn available_bytes(devices: &[DeviceInfo]) -> Option<u64> {
-    let own: u64 = devices.iter().filter(|d| d.kind == DeviceKind::Gpu).map(|d| d.memory_free).sum();
+    let own: u64 = devices
+        .iter()
+        .filter(|d| d.kind == DeviceKind::Gpu)
+        .map(|d| d.memory_free)
+        .sum();
     available_ram().map(|ram| ram + own)
 }
 

@@ -94,7 +94,11 @@ impl Case {
             return (2.0 + 1.7 * f64::from(self.keys).sqrt()) / 2048.0;
         }
         // On Arm with half-precision arithmetic upstream also sums f16 dot products in f16.
-        if self.types.0 == "f16" && cfg!(target_arch = "aarch64") && !tiled { 2e-2 } else { 1e-4 }
+        if self.types.0 == "f16" && cfg!(target_arch = "aarch64") && !tiled {
+            2e-2
+        } else {
+            1e-4
+        }
     }
 
     /// Upstream's tiled prefill (f16 K and V, 64 queries or more) leaves the query as it is.
@@ -106,7 +110,11 @@ impl Case {
 /// The member of a family whose block divides the head, as the engine chooses it.
 fn member(family: &str, head_dim: u32) -> GgmlType {
     let wide = GgmlType::named(family).unwrap();
-    if (head_dim as usize).is_multiple_of(wide.block()) { wide } else { GgmlType::named(&format!("{family}_64")).unwrap() }
+    if (head_dim as usize).is_multiple_of(wide.block()) {
+        wide
+    } else {
+        GgmlType::named(&format!("{family}_64")).unwrap()
+    }
 }
 
 fn through(ty: GgmlType, x: &[f32]) -> Vec<f32> {
@@ -118,7 +126,10 @@ fn rounded_query(case: &Case, q: &[f32]) -> Vec<f32> {
     if case.exact_query() {
         return q.to_vec();
     }
-    through(GgmlType::named(if case.types.0 == "f16" { "f16" } else { "q8_0" }).unwrap(), q)
+    through(
+        GgmlType::named(if case.types.0 == "f16" { "f16" } else { "q8_0" }).unwrap(),
+        q,
+    )
 }
 
 fn mask(case: &Case, rng: &mut Rng) -> Option<Vec<f32>> {
@@ -134,7 +145,11 @@ fn mask(case: &Case, rng: &mut Rng) -> Option<Vec<f32>> {
                     Mask::Holes => j > last || (j != last && rng.below(3) != 0),
                     Mask::Blind => j > last || i % 3 == 1,
                 };
-                let distance = if matches!(case.mask, Mask::Distance) { -(last.abs_diff(j) as f32) } else { 0.0 };
+                let distance = if matches!(case.mask, Mask::Distance) {
+                    -(last.abs_diff(j) as f32)
+                } else {
+                    0.0
+                };
                 values.push(if hidden { f32::NEG_INFINITY } else { distance });
             }
         }
@@ -168,7 +183,11 @@ fn reference(case: &Case, shape: &AttentionShape, x: &Inputs) -> Vec<f64> {
     let (dk, dv) = (case.dims.0 as usize, case.dims.1 as usize);
     let (heads, kv_heads) = (case.heads.0 as usize, case.heads.1 as usize);
     let (n, m) = (case.queries as usize, case.keys as usize);
-    let (q, k, v) = (rounded_query(case, &x.q), through(shape.type_k, &x.k), through(shape.type_v, &x.v));
+    let (q, k, v) = (
+        rounded_query(case, &x.q),
+        through(shape.type_k, &x.k),
+        through(shape.type_v, &x.v),
+    );
     let mut out = vec![0.0; shape.out_len()];
     for s in 0..case.sequences as usize {
         for h in 0..heads {
@@ -195,7 +214,10 @@ fn reference(case: &Case, shape: &AttentionShape, x: &Inputs) -> Vec<f64> {
                     let weight = (logit - top).exp();
                     sum += weight;
                     let value = &v[(kv * m + j) * dv..][..dv];
-                    result.iter_mut().zip(value).for_each(|(r, v)| *r += weight * f64::from(*v));
+                    result
+                        .iter_mut()
+                        .zip(value)
+                        .for_each(|(r, v)| *r += weight * f64::from(*v));
                 }
                 result.iter_mut().for_each(|r| *r /= sum);
             }
@@ -222,7 +244,10 @@ fn error_of(case: &Case) -> f64 {
     let size = expected.iter().fold(0.0_f64, |top, v| top.max(v.abs()));
     // f64::max would drop a NaN
     assert!(got.iter().all(|v| v.is_finite()), "{case:?}: not finite");
-    got.iter().zip(&expected).fold(0.0_f64, |top, (a, b)| top.max((f64::from(*a) - b).abs())) / size
+    got.iter()
+        .zip(&expected)
+        .fold(0.0_f64, |top, (a, b)| top.max((f64::from(*a) - b).abs()))
+        / size
 }
 
 /// Runs a table and prints the worst error per kind of bound.
@@ -238,33 +263,70 @@ fn check(cases: impl IntoIterator<Item = Case>) {
             failed.push(format!("{error:.2e} > {bound:.2e}: {case:?}"));
         }
     }
-    println!("{count} cases; worst error {:.1e}; with f16 sums {:.0} % of the bound", worst[0], 100.0 * worst[1]);
-    assert!(failed.is_empty(), "{} of {count} cases:\n{}", failed.len(), failed.join("\n"));
+    println!(
+        "{count} cases; worst error {:.1e}; with f16 sums {:.0} % of the bound",
+        worst[0],
+        100.0 * worst[1]
+    );
+    assert!(
+        failed.is_empty(),
+        "{} of {count} cases:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
 }
 
 fn all_pairs() -> impl Iterator<Item = (&'static str, &'static str)> {
-    FAMILIES.into_iter().flat_map(|k| FAMILIES.into_iter().map(move |v| (k, v)))
+    FAMILIES
+        .into_iter()
+        .flat_map(|k| FAMILIES.into_iter().map(move |v| (k, v)))
 }
 
 #[test]
 fn every_pair_of_types_at_every_head_size() {
-    let dims = [(64, 64), (128, 128), (192, 192), (256, 256), (320, 320), (576, 576), (192, 128), (576, 512)];
-    check(all_pairs().flat_map(|types| dims.map(|dims| Case { dims, ..Case::new(types) })));
+    let dims = [
+        (64, 64),
+        (128, 128),
+        (192, 192),
+        (256, 256),
+        (320, 320),
+        (576, 576),
+        (192, 128),
+        (576, 512),
+    ];
+    check(all_pairs().flat_map(|types| {
+        dims.map(|dims| Case {
+            dims,
+            ..Case::new(types)
+        })
+    }));
 }
 
 #[test]
 fn decoding_one_query_with_every_pair() {
     check(all_pairs().flat_map(|types| {
-        [1, 31, 257].map(|keys| Case { queries: 1, keys, heads: (8, 2), ..Case::new(types) })
+        [1, 31, 257].map(|keys| Case {
+            queries: 1,
+            keys,
+            heads: (8, 2),
+            ..Case::new(types)
+        })
     }));
 }
 
 #[test]
 fn heads_share_keys_and_values() {
     check(PAIRS.into_iter().flat_map(|types| {
-        [(1, 1), (2, 2), (6, 3), (8, 2), (14, 2), (16, 2), (16, 1)].into_iter().flat_map(move |heads| {
-            [1, 3, 33].map(|queries| Case { heads, queries, keys: 101, ..Case::new(types) })
-        })
+        [(1, 1), (2, 2), (6, 3), (8, 2), (14, 2), (16, 2), (16, 1)]
+            .into_iter()
+            .flat_map(move |heads| {
+                [1, 3, 33].map(|queries| Case {
+                    heads,
+                    queries,
+                    keys: 101,
+                    ..Case::new(types)
+                })
+            })
     }));
 }
 
@@ -273,16 +335,29 @@ fn masks_sinks_caps_and_slopes() {
     let masks = [Mask::None, Mask::Causal, Mask::Holes, Mask::Blind];
     check(PAIRS.into_iter().flat_map(|types| {
         let plain = masks.into_iter().flat_map(move |mask| {
-            [(1, 129), (33, 129), (5, 5)].into_iter().flat_map(move |(queries, keys)| {
-                [(false, 0.0), (true, 0.0), (false, 2.0), (true, 2.0)].map(|(sinks, softcap)| Case {
-                    mask, queries, keys, sinks, softcap, ..Case::new(types)
+            [(1, 129), (33, 129), (5, 5)]
+                .into_iter()
+                .flat_map(move |(queries, keys)| {
+                    [(false, 0.0), (true, 0.0), (false, 2.0), (true, 2.0)].map(|(sinks, softcap)| Case {
+                        mask,
+                        queries,
+                        keys,
+                        sinks,
+                        softcap,
+                        ..Case::new(types)
+                    })
                 })
-            })
         });
         // 12 heads: not a power of two, so that both slopes are used
         let sloped = [(1, false), (7, true)].into_iter().flat_map(move |(queries, sinks)| {
             [4.0, 8.0].map(|max_bias| Case {
-                mask: Mask::Distance, max_bias, queries, sinks, heads: (12, 4), keys: 65, ..Case::new(types)
+                mask: Mask::Distance,
+                max_bias,
+                queries,
+                sinks,
+                heads: (12, 4),
+                keys: 65,
+                ..Case::new(types)
             })
         });
         plain.chain(sloped)
@@ -293,7 +368,11 @@ fn masks_sinks_caps_and_slopes() {
 fn sequences_keep_apart() {
     check(PAIRS.into_iter().flat_map(|types| {
         [(2, 1), (3, 3), (2, 33)].map(|(sequences, queries)| Case {
-            sequences, queries, mask: Mask::Holes, keys: 71, ..Case::new(types)
+            sequences,
+            queries,
+            mask: Mask::Holes,
+            keys: 71,
+            ..Case::new(types)
         })
     }));
 }
@@ -303,7 +382,12 @@ fn any_number_of_threads() {
     check(PAIRS.into_iter().flat_map(|types| {
         [1, 2, 4].into_iter().flat_map(move |threads| {
             // 1031 keys: long enough for the paths that split the cache among threads
-            [(1, 1031), (3, 517), (33, 131)].map(|(queries, keys)| Case { threads, queries, keys, ..Case::new(types) })
+            [(1, 1031), (3, 517), (33, 131)].map(|(queries, keys)| Case {
+                threads,
+                queries,
+                keys,
+                ..Case::new(types)
+            })
         })
     }));
 }
@@ -312,7 +396,11 @@ fn any_number_of_threads() {
 fn tiled_prefill_of_f16() {
     check([64, 70, 130].into_iter().flat_map(|queries| {
         [(64, 64), (128, 128), (192, 128)].map(|dims| Case {
-            queries, dims, keys: 131, sinks: true, ..Case::new(("f16", "f16"))
+            queries,
+            dims,
+            keys: 131,
+            sinks: true,
+            ..Case::new(("f16", "f16"))
         })
     }));
 }
@@ -324,7 +412,14 @@ fn misuse_is_an_error_not_an_abort() {
     let run = |shape: AttentionShape, masked: bool| {
         let zeros = |n: usize| vec![0.0; n];
         let mask = masked.then(|| zeros(shape.mask_len()));
-        probe::attention(&shape, &zeros(shape.q_len()), &zeros(shape.k_len()), &zeros(shape.v_len()), mask.as_deref(), None)
+        probe::attention(
+            &shape,
+            &zeros(shape.q_len()),
+            &zeros(shape.k_len()),
+            &zeros(shape.v_len()),
+            mask.as_deref(),
+            None,
+        )
     };
     assert!(run(good, false).is_ok());
     let bad = [
@@ -340,5 +435,10 @@ fn misuse_is_an_error_not_an_abort() {
         let message = run(shape, false).expect_err("must be refused").to_string();
         assert!(message.contains(word), "{message}");
     }
-    assert!(probe::attention(&good, &[0.0], &[], &[], None, None).unwrap_err().to_string().contains('q'));
+    assert!(
+        probe::attention(&good, &[0.0], &[], &[], None, None)
+            .unwrap_err()
+            .to_string()
+            .contains('q')
+    );
 }

@@ -31,8 +31,15 @@ fn bench() -> Bench {
     let reference = runnable.next().expect("the scalar implementation is always there");
     assert_eq!(reference.name(), "scalar");
     let others: Vec<_> = runnable.collect();
-    println!("compared with scalar: {:?}", others.iter().map(Implementation::name).collect::<Vec<_>>());
-    Bench { types: codec::types().expect("a registry"), reference, others }
+    println!(
+        "compared with scalar: {:?}",
+        others.iter().map(Implementation::name).collect::<Vec<_>>()
+    );
+    Bench {
+        types: codec::types().expect("a registry"),
+        reference,
+        others,
+    }
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {
@@ -50,15 +57,23 @@ fn edge_vectors(n: usize, rng: &mut Rng) -> Vec<(String, Vec<f32>)> {
         ("negative zero".into(), vec![-0.0; n]),
         ("constant".into(), vec![0.3; n]),
         ("negative constant".into(), vec![-7.0; n]),
-        ("alternating".into(), (0..n).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect()),
+        (
+            "alternating".into(),
+            (0..n).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect(),
+        ),
         ("not a number everywhere".into(), vec![f32::NAN; n]),
         ("infinite everywhere".into(), vec![f32::INFINITY; n]),
         ("largest floats".into(), vec![f32::MAX; n]),
         ("smallest denormal".into(), vec![f32::from_bits(1); n]),
     ];
-    for magnitude in [1e-45, 1e-40, 1e-20, 1e-8, 6e-8, 6e-5, 1.0, 6.0e4, 65504.0, 6.6e4, 1e6, 1e20, 3e38] {
+    for magnitude in [
+        1e-45, 1e-40, 1e-20, 1e-8, 6e-8, 6e-5, 1.0, 6.0e4, 65504.0, 6.6e4, 1e6, 1e20, 3e38,
+    ] {
         let base = rng.unit_vectors(1, n);
-        list.push((format!("norm {magnitude:e}"), base.iter().map(|v| v * magnitude).collect()));
+        list.push((
+            format!("norm {magnitude:e}"),
+            base.iter().map(|v| v * magnitude).collect(),
+        ));
     }
     for position in [0, 1, n / 2, n - 1] {
         let mut one_hot = vec![0.0; n];
@@ -83,8 +98,13 @@ fn guarded_encode(implementation: &Implementation, ty: GgmlType, x: &[f32]) -> V
     const GUARD: usize = 66;
     let size = ty.row_bytes(x.len()).unwrap();
     let mut buffer = vec![0xa5_u8; size + 2 * GUARD];
-    implementation.encode_into(ty, x, &mut buffer[GUARD..GUARD + size]).unwrap();
-    let intact = buffer[..GUARD].iter().chain(&buffer[GUARD + size..]).all(|b| *b == 0xa5);
+    implementation
+        .encode_into(ty, x, &mut buffer[GUARD..GUARD + size])
+        .unwrap();
+    let intact = buffer[..GUARD]
+        .iter()
+        .chain(&buffer[GUARD + size..])
+        .all(|b| *b == 0xa5);
     assert!(intact, "{} wrote outside its row", implementation.name());
     buffer[GUARD..GUARD + size].to_vec()
 }
@@ -94,37 +114,62 @@ fn guarded_decode(implementation: &Implementation, ty: GgmlType, row: &[u8]) -> 
     const GUARD: usize = 17;
     let n = ty.row_values(row.len()).unwrap();
     let mut buffer = vec![f32::from_bits(0x1234_5678); n + 2 * GUARD];
-    implementation.decode_into(ty, row, &mut buffer[GUARD..GUARD + n]).unwrap();
-    let intact = buffer[..GUARD].iter().chain(&buffer[GUARD + n..]).all(|v| v.to_bits() == 0x1234_5678);
+    implementation
+        .decode_into(ty, row, &mut buffer[GUARD..GUARD + n])
+        .unwrap();
+    let intact = buffer[..GUARD]
+        .iter()
+        .chain(&buffer[GUARD + n..])
+        .all(|v| v.to_bits() == 0x1234_5678);
     assert!(intact, "{} wrote outside its row", implementation.name());
     buffer[GUARD..GUARD + n].to_vec()
 }
 
 #[test]
 fn packing_gives_the_same_bytes_everywhere() {
-    let Bench { types, reference, others } = bench();
+    let Bench {
+        types,
+        reference,
+        others,
+    } = bench();
     let mut rng = Rng::new(1);
     for ty in &types {
         let ggml = ty.ggml().unwrap();
         let lengths = LENGTHS.iter().filter(|n| n.is_multiple_of(ty.block));
-        let random = lengths.flat_map(|n| (0..8).map(|_| *n).collect::<Vec<_>>()).map(|n| rng.normals(n + 1));
+        let random = lengths
+            .flat_map(|n| (0..8).map(|_| *n).collect::<Vec<_>>())
+            .map(|n| rng.normals(n + 1));
         // one value longer than the row: the row starts 4 bytes off
-        let mut rows: Vec<(String, Vec<f32>)> = random.map(|x| (format!("random, {} values", x.len() - 1), x)).collect();
-        rows.extend(edge_vectors(ty.block, &mut rng).into_iter().map(|(name, x)| (name, [&[0.0], &x[..]].concat())));
+        let mut rows: Vec<(String, Vec<f32>)> =
+            random.map(|x| (format!("random, {} values", x.len() - 1), x)).collect();
+        rows.extend(
+            edge_vectors(ty.block, &mut rng)
+                .into_iter()
+                .map(|(name, x)| (name, [&[0.0], &x[..]].concat())),
+        );
         for (name, x) in &rows {
             let expected = guarded_encode(&reference, ggml, &x[1..]);
             for other in &others {
                 let got = guarded_encode(other, ggml, &x[1..]);
                 assert_eq!(got, expected, "{} {}: {name}", ty.name, other.name());
             }
-            assert_eq!(probe::quantize(ggml, &x[1..]).unwrap(), expected, "{} engine: {name}", ty.name);
+            assert_eq!(
+                probe::quantize(ggml, &x[1..]).unwrap(),
+                expected,
+                "{} engine: {name}",
+                ty.name
+            );
         }
     }
 }
 
 #[test]
 fn unpacking_gives_the_same_bits_everywhere() {
-    let Bench { types, reference, others } = bench();
+    let Bench {
+        types,
+        reference,
+        others,
+    } = bench();
     let mut rng = Rng::new(2);
     for ty in &types {
         let ggml = ty.ggml().unwrap();
@@ -143,7 +188,12 @@ fn unpacking_gives_the_same_bits_everywhere() {
                     let got = bits(&guarded_decode(other, ggml, &bytes[2..]));
                     assert_eq!(got, expected, "{} {}, {n} values", ty.name, other.name());
                 }
-                assert_eq!(bits(&probe::dequantize(ggml, &bytes[2..]).unwrap()), expected, "{} engine", ty.name);
+                assert_eq!(
+                    bits(&probe::dequantize(ggml, &bytes[2..]).unwrap()),
+                    expected,
+                    "{} engine",
+                    ty.name
+                );
             }
         }
     }
@@ -151,7 +201,11 @@ fn unpacking_gives_the_same_bits_everywhere() {
 
 #[test]
 fn dot_products_differ_only_by_the_order_of_additions() {
-    let Bench { types, reference, others } = bench();
+    let Bench {
+        types,
+        reference,
+        others,
+    } = bench();
     let q8_0 = GgmlType::named("q8_0").unwrap();
     let mut rng = Rng::new(3);
     for ty in &types {
@@ -170,11 +224,20 @@ fn dot_products_differ_only_by_the_order_of_additions() {
                 );
                 let plain: f64 = dk.iter().zip(&dq).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
                 let bound = 1e-5 * norm(&q) * norm(&k);
-                assert!((f64::from(expected) - plain).abs() < bound, "{} scalar: {expected} against {plain}", ty.name);
+                assert!(
+                    (f64::from(expected) - plain).abs() < bound,
+                    "{} scalar: {expected} against {plain}",
+                    ty.name
+                );
                 for other in &others {
                     let got = other.dot(ggml, &row[2..], &query[2..]).unwrap();
                     let off = (f64::from(got) - f64::from(expected)).abs();
-                    assert!(off < bound, "{} {}, {n} values: {got} against {expected}", ty.name, other.name());
+                    assert!(
+                        off < bound,
+                        "{} {}, {n} values: {got} against {expected}",
+                        ty.name,
+                        other.name()
+                    );
                 }
             }
         }
@@ -192,10 +255,16 @@ fn edge_vectors_decode_to_something_sane() {
             let what = format!("{}: {name}", ty.name);
             assert!(decoded.iter().all(|v| v.is_finite()), "{what}: {decoded:?}");
             if x.iter().all(|v| *v == 0.0 || v.is_nan()) {
-                assert!(decoded.iter().all(|v| *v == 0.0), "{what}: a block without values decodes to zeros");
+                assert!(
+                    decoded.iter().all(|v| *v == 0.0),
+                    "{what}: a block without values decodes to zeros"
+                );
             } else if x.iter().all(|v| v.is_finite()) && (1e-3..1e5).contains(&norm(&x)) {
                 let along: f64 = x.iter().zip(&decoded).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-                assert!((along / norm(&x).powi(2) - 1.0).abs() < 1e-3, "{what}: the projection is kept");
+                assert!(
+                    (along / norm(&x).powi(2) - 1.0).abs() < 1e-3,
+                    "{what}: the projection is kept"
+                );
             }
         }
     }
@@ -203,19 +272,32 @@ fn edge_vectors_decode_to_something_sane() {
 
 #[test]
 fn zero_bytes_are_zero_values() {
-    let Bench { types, reference, others } = bench();
+    let Bench {
+        types,
+        reference,
+        others,
+    } = bench();
     // cache buffers are zero-filled
     for ty in &types {
         for implementation in others.iter().chain([&reference]) {
             let decoded = implementation.decode(ty.ggml().unwrap(), &vec![0; ty.bytes]).unwrap();
-            assert!(decoded.iter().all(|v| v.to_bits() == 0 || *v == 0.0), "{} {}", ty.name, implementation.name());
+            assert!(
+                decoded.iter().all(|v| v.to_bits() == 0 || *v == 0.0),
+                "{} {}",
+                ty.name,
+                implementation.name()
+            );
         }
     }
 }
 
 #[test]
 fn a_poisoned_block_leaves_its_neighbours_alone() {
-    let Bench { types, reference, others } = bench();
+    let Bench {
+        types,
+        reference,
+        others,
+    } = bench();
     let mut rng = Rng::new(5);
     for ty in &types {
         let ggml = ty.ggml().unwrap();
@@ -224,7 +306,10 @@ fn a_poisoned_block_leaves_its_neighbours_alone() {
             let mut x = clean.clone();
             x[ty.block..2 * ty.block].fill(poison);
             for implementation in others.iter().chain([&reference]) {
-                let (a, b) = (implementation.encode(ggml, &clean).unwrap(), implementation.encode(ggml, &x).unwrap());
+                let (a, b) = (
+                    implementation.encode(ggml, &clean).unwrap(),
+                    implementation.encode(ggml, &x).unwrap(),
+                );
                 let what = format!("{} {} with {poison}", ty.name, implementation.name());
                 assert_eq!(a[..ty.bytes], b[..ty.bytes], "{what}: block before");
                 assert_eq!(a[2 * ty.bytes..], b[2 * ty.bytes..], "{what}: block after");
@@ -236,22 +321,41 @@ fn a_poisoned_block_leaves_its_neighbours_alone() {
 /// Element i of a golden vector, as the head of the file defines it.
 fn golden_vector(seed: u64, n: usize) -> Vec<f32> {
     let mut rng = Rng::new(seed);
-    (0..n).map(|_| ((rng.bits() >> 40) as i32 - (1 << 23)) as f32 / (1 << 23) as f32).collect()
+    (0..n)
+        .map(|_| ((rng.bits() >> 40) as i32 - (1 << 23)) as f32 / (1 << 23) as f32)
+        .collect()
 }
 
 #[test]
 fn golden_bytes_have_not_changed() {
-    let Bench { types, reference, others } = bench();
+    let Bench {
+        types,
+        reference,
+        others,
+    } = bench();
     let mut seen = Vec::new();
-    for line in GOLDEN.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
+    for line in GOLDEN
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
+    {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let [name, seed, hex] = fields[..] else { panic!("not a golden line: {line}") };
-        let ty = types.iter().find(|t| t.name == name).unwrap_or_else(|| panic!("{name} is in no registry"));
+        let [name, seed, hex] = fields[..] else {
+            panic!("not a golden line: {line}")
+        };
+        let ty = types
+            .iter()
+            .find(|t| t.name == name)
+            .unwrap_or_else(|| panic!("{name} is in no registry"));
         let x = golden_vector(seed.parse().unwrap(), ty.block);
         for implementation in others.iter().chain([&reference]) {
             let bytes = implementation.encode(ty.ggml().unwrap(), &x).unwrap();
             let got: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-            assert_eq!(got, hex, "{name} seed {seed} by {}: saved caches become unreadable", implementation.name());
+            assert_eq!(
+                got,
+                hex,
+                "{name} seed {seed} by {}: saved caches become unreadable",
+                implementation.name()
+            );
         }
         seen.push(name);
     }
@@ -293,9 +397,16 @@ fn acceptance_levels_hold() {
     let _turn = SELECTION.lock().unwrap_or_else(PoisonError::into_inner);
     let plan = verify::Plan::detect().unwrap();
     let checks = verify::run(&plan, |check| {
-        println!("{:22} {:?}  {}  [{}]\n{}", check.id, check.passed, check.measured, check.requirement, check.detail);
+        println!(
+            "{:22} {:?}  {}  [{}]\n{}",
+            check.id, check.passed, check.measured, check.requirement, check.detail
+        );
     });
-    let failed: Vec<_> = checks.iter().filter(|c| c.passed == Some(false)).map(|c| c.id).collect();
+    let failed: Vec<_> = checks
+        .iter()
+        .filter(|c| c.passed == Some(false))
+        .map(|c| c.id)
+        .collect();
     assert!(failed.is_empty(), "failed: {failed:?}");
     assert!(checks.iter().any(|c| c.passed == Some(true)));
 }

@@ -25,7 +25,11 @@ fn error_of(name: &str, buffer: &str, m: usize, n: usize, k: usize, threads: i32
     let (mut worst, mut size) = (0.0_f64, 0.0_f64);
     for (row, out) in b.chunks_exact(k).zip(got.chunks_exact(m)) {
         for i in (0..m).step_by(m.div_ceil(COMPARED)) {
-            let exact: f64 = weights[i * k..(i + 1) * k].iter().zip(row).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            let exact: f64 = weights[i * k..(i + 1) * k]
+                .iter()
+                .zip(row)
+                .map(|(a, b)| f64::from(*a) * f64::from(*b))
+                .sum();
             assert!(out[i].is_finite(), "{name} in {buffer}: not finite");
             worst = worst.max((f64::from(out[i]) - exact).abs());
             size = size.max(exact.abs());
@@ -45,7 +49,10 @@ fn matrix_products_on_every_path() {
                 for threads in [1, 2] {
                     let error = error_of(name, &buffer, m, n, k, threads);
                     println!("{name:5} {buffer:12} {m}x{n}x{k} {threads} threads: {error:.1e}");
-                    assert!(error < bound, "{name} in {buffer}, {m}x{n}x{k}, {threads} threads: {error:.2e} > {bound:e}");
+                    assert!(
+                        error < bound,
+                        "{name} in {buffer}, {m}x{n}x{k}, {threads} threads: {error:.2e} > {bound:e}"
+                    );
                 }
             }
         }
@@ -74,10 +81,27 @@ fn matrix_misuse_is_an_error_not_an_abort() {
 
 /// Small variants of every architecture; head sizes with a 128 block and with a 64 one.
 fn models() -> Vec<SynthParams> {
-    let mut list: Vec<_> = ["llama", "qwen2", "qwen3", "gemma3", "lfm2", "deepseek2"].map(SynthParams::of).into();
-    list.push(SynthParams { head_dim: 128, layers: 3, weight_type: "q8_0".into(), ..SynthParams::of("llama") });
-    list.push(SynthParams { head_dim: 96, embd: 256, weight_type: "q4_0".into(), ..SynthParams::of("qwen3") });
-    list.push(SynthParams { layers: 7, window: 64, weight_type: "f32".into(), ..SynthParams::of("gemma3") });
+    let mut list: Vec<_> = ["llama", "qwen2", "qwen3", "gemma3", "lfm2", "deepseek2"]
+        .map(SynthParams::of)
+        .into();
+    list.push(SynthParams {
+        head_dim: 128,
+        layers: 3,
+        weight_type: "q8_0".into(),
+        ..SynthParams::of("llama")
+    });
+    list.push(SynthParams {
+        head_dim: 96,
+        embd: 256,
+        weight_type: "q4_0".into(),
+        ..SynthParams::of("qwen3")
+    });
+    list.push(SynthParams {
+        layers: 7,
+        window: 64,
+        weight_type: "f32".into(),
+        ..SynthParams::of("gemma3")
+    });
     list
 }
 
@@ -94,20 +118,33 @@ fn synthetic_models_load_and_compute() {
         let model = Model::load(&path).unwrap_or_else(|e| panic!("{what}: {e}"));
         let tokens = model.tokenize("hello world, 1 + 1 = 2\n", true, true).unwrap();
         let text: Vec<u8> = tokens.iter().flat_map(|t| model.piece(*t, true).unwrap()).collect();
-        assert_eq!(String::from_utf8_lossy(&text), "hello world, 1 + 1 = 2\n", "{what}: tokens");
-        let config = ContextConfig { n_ctx: 256, ..Default::default() };
+        assert_eq!(
+            String::from_utf8_lossy(&text),
+            "hello world, 1 + 1 = 2\n",
+            "{what}: tokens"
+        );
+        let config = ContextConfig {
+            n_ctx: 256,
+            ..Default::default()
+        };
         let mut context = model.context(config).unwrap_or_else(|e| panic!("{what}: {e}"));
         let mut batch = Batch::new(tokens.len());
         for (pos, token) in (0..).zip(&tokens) {
             batch.push(*token, pos, 0, pos as usize + 1 == tokens.len());
         }
         context.decode(&batch).unwrap_or_else(|e| panic!("{what}: {e}"));
-        let logits = context.logits(tokens.len() - 1).expect("logits of the last token").to_vec();
+        let logits = context
+            .logits(tokens.len() - 1)
+            .expect("logits of the last token")
+            .to_vec();
         assert!(logits.iter().all(|v| v.is_finite()), "{what}: logits are not finite");
         let mean = logits.iter().sum::<f32>() / logits.len() as f32;
         let deviation = (logits.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / logits.len() as f32).sqrt();
         println!("{}: {size} bytes, logits of deviation {deviation:.2}", params.arch);
-        assert!((0.1..10.0).contains(&deviation), "{what}: logits of deviation {deviation}");
+        assert!(
+            (0.1..10.0).contains(&deviation),
+            "{what}: logits of deviation {deviation}"
+        );
     }
 }
 
@@ -116,7 +153,12 @@ fn equal_parameters_give_equal_files() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, seed: u64| {
         let path = dir.path().join(name);
-        SynthParams { seed, ..SynthParams::default() }.write(&path).unwrap();
+        SynthParams {
+            seed,
+            ..SynthParams::default()
+        }
+        .write(&path)
+        .unwrap();
         std::fs::read(path).unwrap()
     };
     assert!(file("a", 1) == file("b", 1));
@@ -131,15 +173,18 @@ fn a_stopped_or_failed_write_leaves_nothing() {
     let stopped = SynthParams::default().write_with(&path, |done| {
         assert!((0.0..=1.0).contains(&done));
         calls += 1;
-        if calls < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if calls < 3 {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
     });
     assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
     assert_eq!(calls, 3);
     let left = || std::fs::read_dir(dir.path()).unwrap().count();
     assert_eq!(left(), 0);
-    let panicked = std::panic::catch_unwind(|| {
-        SynthParams::default().write_with(&path, |_| panic!("from the callback"))
-    });
+    let panicked =
+        std::panic::catch_unwind(|| SynthParams::default().write_with(&path, |_| panic!("from the callback")));
     assert!(panicked.is_err() && left() == 0);
     let nowhere = dir.path().join("no/such/folder/model.gguf");
     let message = SynthParams::default().write(&nowhere).unwrap_err().to_string();
@@ -151,16 +196,72 @@ fn impossible_shapes_are_refused_by_name() {
     let default = SynthParams::default;
     let bad = [
         ("qwen3", SynthParams::of("gpt9")), // the list of known ones
-        ("q8_0", SynthParams { weight_type: "q3_k".into(), ..default() }),
-        ("kv_heads", SynthParams { heads: 4, kv_heads: 3, ..default() }),
-        ("head_dim", SynthParams { head_dim: 0, ..default() }),
-        ("head_dim", SynthParams { head_dim: 2048, ..default() }),
-        ("head_dim", SynthParams { head_dim: 63, ..default() }),
-        ("vocab", SynthParams { vocab: 299, ..default() }),
+        (
+            "q8_0",
+            SynthParams {
+                weight_type: "q3_k".into(),
+                ..default()
+            },
+        ),
+        (
+            "kv_heads",
+            SynthParams {
+                heads: 4,
+                kv_heads: 3,
+                ..default()
+            },
+        ),
+        (
+            "head_dim",
+            SynthParams {
+                head_dim: 0,
+                ..default()
+            },
+        ),
+        (
+            "head_dim",
+            SynthParams {
+                head_dim: 2048,
+                ..default()
+            },
+        ),
+        (
+            "head_dim",
+            SynthParams {
+                head_dim: 63,
+                ..default()
+            },
+        ),
+        (
+            "vocab",
+            SynthParams {
+                vocab: 299,
+                ..default()
+            },
+        ),
         ("layers", SynthParams { layers: 0, ..default() }),
-        ("multiple of 32", SynthParams { embd: 100, weight_type: "q4_0".into(), ..default() }),
-        ("heads*head_dim", SynthParams { embd: 512, ..SynthParams::of("qwen2") }),
-        ("layers", SynthParams { layers: 27, ..SynthParams::of("deepseek2") }),
+        (
+            "multiple of 32",
+            SynthParams {
+                embd: 100,
+                weight_type: "q4_0".into(),
+                ..default()
+            },
+        ),
+        (
+            "heads*head_dim",
+            SynthParams {
+                embd: 512,
+                ..SynthParams::of("qwen2")
+            },
+        ),
+        (
+            "layers",
+            SynthParams {
+                layers: 27,
+                ..SynthParams::of("deepseek2")
+            },
+        ),
     ];
     for (word, params) in bad {
         let message = params.size().expect_err("must be refused").to_string();

@@ -234,7 +234,9 @@ pub fn expand_short_options(args: impl IntoIterator<Item = OsString>) -> Vec<OsS
     args.into_iter()
         .map(|arg| {
             let text = arg.to_string_lossy();
-            let (name, value) = text.split_once('=').map_or((text.as_ref(), None), |(n, v)| (n, Some(v)));
+            let (name, value) = text
+                .split_once('=')
+                .map_or((text.as_ref(), None), |(n, v)| (n, Some(v)));
             match (SHORT.iter().find(|(short, _)| *short == name), value) {
                 (Some((_, long)), None) => (*long).into(),
                 (Some((_, long)), Some(value)) => format!("{long}={value}").into(),
@@ -261,17 +263,35 @@ mod tests {
     #[test]
     fn llama_cpp_short_options_work() {
         let args = parse("turboquant serve -m x.gguf -c 4096 -ctk q8_0 -ctv=turbo3 -ngl 10 -np 2 -t 4").unwrap();
-        let Command::Serve(serve) = args.command else { panic!("serve expected") };
-        assert_eq!((serve.model.cache_type_k.as_str(), serve.model.cache_type_v.as_str()), ("q8_0", "turbo3"));
-        assert_eq!((serve.model.gpu_layers, serve.parallel, serve.model.threads), (Some(10), 2, 4));
+        let Command::Serve(serve) = args.command else {
+            panic!("serve expected")
+        };
+        assert_eq!(
+            (serve.model.cache_type_k.as_str(), serve.model.cache_type_v.as_str()),
+            ("q8_0", "turbo3")
+        );
+        assert_eq!(
+            (serve.model.gpu_layers, serve.parallel, serve.model.threads),
+            (Some(10), 2, 4)
+        );
         let args = parse("turboquant run -p hi -n 5 --temp 0 --seed -1").unwrap();
-        let Command::Run(run) = args.command else { panic!("run expected") };
-        assert_eq!((run.predict, run.sampling.temp, run.sampling.seed), (5, Some(0.0), Some(-1)));
+        let Command::Run(run) = args.command else {
+            panic!("run expected")
+        };
+        assert_eq!(
+            (run.predict, run.sampling.temp, run.sampling.seed),
+            (5, Some(0.0), Some(-1))
+        );
     }
 
     #[test]
     fn numbers_out_of_range_are_usage_errors() {
-        for line in ["turboquant serve -c -5", "turboquant serve --port 70000", "turboquant run -t 99999999999", "turboquant serve -np x"] {
+        for line in [
+            "turboquant serve -c -5",
+            "turboquant serve --port 70000",
+            "turboquant run -t 99999999999",
+            "turboquant serve -np x",
+        ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
     }

@@ -20,8 +20,10 @@ To load a real one: -m MODEL.gguf (any GGUF that llama.cpp reads, for example on
 /// # Errors
 /// If no directory can be written.
 pub fn path() -> Result<PathBuf> {
-    let dir = directories::ProjectDirs::from("", "", "llama-turboquant")
-        .map_or_else(|| std::env::temp_dir().join("llama-turboquant"), |dirs| dirs.cache_dir().to_owned());
+    let dir = directories::ProjectDirs::from("", "", "llama-turboquant").map_or_else(
+        || std::env::temp_dir().join("llama-turboquant"),
+        |dirs| dirs.cache_dir().to_owned(),
+    );
     let path = dir.join(concat!("turbotiny-", env!("CARGO_PKG_VERSION"), ".gguf"));
     if std::fs::read(&path).is_ok_and(|present| present == MODEL) {
         return Ok(path);
@@ -35,6 +37,11 @@ pub fn path() -> Result<PathBuf> {
         file.sync_all()?;
         std::fs::rename(part, &path)
     };
-    attempt().with_context(|| format!("cannot unpack the embedded model to {}; name a model with -m", path.display()))?;
+    attempt().with_context(|| {
+        format!(
+            "cannot unpack the embedded model to {}; name a model with -m",
+            path.display()
+        )
+    })?;
     Ok(path)
 }

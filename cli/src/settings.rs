@@ -97,7 +97,12 @@ impl ModelSettings {
     pub fn model_name(&self) -> String {
         self.file.as_ref().map_or_else(
             || embedded::NAME.into(),
-            |file| file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy().into_owned(),
+            |file| {
+                file.file_stem()
+                    .unwrap_or(file.as_os_str())
+                    .to_string_lossy()
+                    .into_owned()
+            },
         )
     }
 
@@ -119,7 +124,11 @@ impl ModelSettings {
             .builder(path)
             .progress(move |done| {
                 bar.set_position((done * 1000.0) as u64);
-                if token.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                if token.is_cancelled() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
             })
             .load();
         Ok(loaded?)
@@ -160,8 +169,11 @@ impl ModelSettings {
 
 fn progress_bar() -> indicatif::ProgressBar {
     // Hidden by itself when standard error is no terminal.
-    let style = indicatif::ProgressStyle::with_template("loading {bar:40} {percent}%").unwrap_or_else(|_| indicatif::ProgressStyle::default_bar());
-    indicatif::ProgressBar::new(1000).with_style(style).with_finish(indicatif::ProgressFinish::AndClear)
+    let style = indicatif::ProgressStyle::with_template("loading {bar:40} {percent}%")
+        .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar());
+    indicatif::ProgressBar::new(1000)
+        .with_style(style)
+        .with_finish(indicatif::ProgressFinish::AndClear)
 }
 
 /// Sampling parameters as the engine takes them.
@@ -180,5 +192,9 @@ pub fn sampling(args: &SamplingArgs) -> SamplingParams {
 /// Bytes for people.
 pub fn human_bytes(bytes: u64) -> String {
     let mib = bytes as f64 / f64::from(1 << 20);
-    if mib >= 1024.0 { format!("{:.2} GiB", mib / 1024.0) } else { format!("{mib:.2} MiB") }
+    if mib >= 1024.0 {
+        format!("{:.2} GiB", mib / 1024.0)
+    } else {
+        format!("{mib:.2} MiB")
+    }
 }

@@ -17,16 +17,25 @@ use tower::ServiceExt;
 /// The embedded model behind a router, with the options given.
 fn served(options: &[&str]) -> (axum::Router, Arc<Engine>) {
     // one thread each: the tests run side by side, and waiting threads of ggml spin
-    let line = ["turboquant", "serve", "--threads", "1"].into_iter().chain(options.iter().copied());
-    let Command::Serve(args) = Args::parse_from(line).command else { unreachable!() };
+    let line = ["turboquant", "serve", "--threads", "1"]
+        .into_iter()
+        .chain(options.iter().copied());
+    let Command::Serve(args) = Args::parse_from(line).command else {
+        unreachable!()
+    };
     llama_turboquant::Backend::init().unwrap();
     let engine = Arc::new(Engine::new("tiny".into(), args.queue));
-    engine.load(&ModelSettings::new(&args.model, args.parallel).unwrap()).unwrap();
+    engine
+        .load(&ModelSettings::new(&args.model, args.parallel).unwrap())
+        .unwrap();
     (app(AppState::new(engine.clone(), Settings::default())), engine)
 }
 
 async fn post(app: &axum::Router, path: &str, body: Value) -> (StatusCode, String) {
-    let request = Request::post(path).header("content-type", "application/json").body(Body::from(body.to_string())).unwrap();
+    let request = Request::post(path)
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_string()))
+        .unwrap();
     let response = app.clone().oneshot(request).await.unwrap();
     let status = response.status();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
@@ -38,7 +47,10 @@ fn user(text: &str) -> Value {
 }
 
 fn events(body: &str) -> Vec<Value> {
-    let lines = body.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
+    let lines = body
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .filter(|data| *data != "[DONE]");
     lines.map(|data| serde_json::from_str(data).unwrap()).collect()
 }
 
@@ -57,8 +69,10 @@ async fn a_streamed_answer_and_a_whole_one_are_the_same_text() {
 
     request["stream"] = json!(true);
     let (_, body) = post(&app, "/v1/chat/completions", request).await;
-    let text: String =
-        events(&body).iter().filter_map(|e| e["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect();
+    let text: String = events(&body)
+        .iter()
+        .filter_map(|e| e["choices"][0]["delta"]["content"].as_str().map(str::to_owned))
+        .collect();
     assert_eq!(text, TURBO3);
     assert!(body.ends_with("data: [DONE]\n\n"));
 }
@@ -67,10 +81,23 @@ async fn a_streamed_answer_and_a_whole_one_are_the_same_text() {
 async fn many_requests_at_once_give_the_answers_they_give_alone() {
     let (app, engine) = served(&["--parallel", "4"]);
     assert_eq!(engine.status().slots, 4);
-    let questions = ["What is turbo4?", "What is turbo3?", "What is turbo2?", "What is a KV cache?"];
+    let questions = [
+        "What is turbo4?",
+        "What is turbo3?",
+        "What is turbo2?",
+        "What is a KV cache?",
+    ];
     let mut alone = Vec::new();
     for question in questions {
-        alone.push(post(&app, "/v1/chat/completions", json!({"messages": user(question), "temperature": 0})).await.1);
+        alone.push(
+            post(
+                &app,
+                "/v1/chat/completions",
+                json!({"messages": user(question), "temperature": 0}),
+            )
+            .await
+            .1,
+        );
     }
     let together = (0..8).map(|i| {
         let app = app.clone();
@@ -80,7 +107,8 @@ async fn many_requests_at_once_give_the_answers_they_give_alone() {
     for (i, task) in together.collect::<Vec<_>>().into_iter().enumerate() {
         let (status, body) = task.await.unwrap();
         assert_eq!(status, StatusCode::OK, "{body}");
-        let text = |body: &str| serde_json::from_str::<Value>(body).unwrap()["choices"][0]["message"]["content"].clone();
+        let text =
+            |body: &str| serde_json::from_str::<Value>(body).unwrap()["choices"][0]["message"]["content"].clone();
         assert_eq!(text(&body), text(&alone[i % 4]));
     }
 }
@@ -98,19 +126,44 @@ async fn tools_are_called_with_json_arguments() {
         assert_eq!(status, StatusCode::OK, "{body}");
         let (name, arguments, finish) = if stream {
             let events = events(&body);
-            let calls: Vec<&Value> = events.iter().map(|e| &e["choices"][0]["delta"]["tool_calls"][0]).collect();
-            let name = calls.iter().find_map(|c| c["function"]["name"].as_str()).unwrap().to_owned();
-            let arguments: String = calls.iter().filter_map(|c| c["function"]["arguments"].as_str()).collect();
-            let finish = events.iter().find_map(|e| e["choices"][0]["finish_reason"].as_str()).unwrap().to_owned();
+            let calls: Vec<&Value> = events
+                .iter()
+                .map(|e| &e["choices"][0]["delta"]["tool_calls"][0])
+                .collect();
+            let name = calls
+                .iter()
+                .find_map(|c| c["function"]["name"].as_str())
+                .unwrap()
+                .to_owned();
+            let arguments: String = calls
+                .iter()
+                .filter_map(|c| c["function"]["arguments"].as_str())
+                .collect();
+            let finish = events
+                .iter()
+                .find_map(|e| e["choices"][0]["finish_reason"].as_str())
+                .unwrap()
+                .to_owned();
             (name, arguments, finish)
         } else {
             let answer: Value = serde_json::from_str(&body).unwrap();
             let call = &answer["choices"][0]["message"]["tool_calls"][0]["function"];
             let text = |value: &Value| value.as_str().unwrap().to_owned();
-            (text(&call["name"]), text(&call["arguments"]), text(&answer["choices"][0]["finish_reason"]))
+            (
+                text(&call["name"]),
+                text(&call["arguments"]),
+                text(&answer["choices"][0]["finish_reason"]),
+            )
         };
-        assert_eq!((name.as_str(), finish.as_str()), ("calculator", "tool_calls"), "stream: {stream}");
-        assert_eq!(serde_json::from_str::<Value>(&arguments).unwrap(), json!({"expression": "554 - 603"}));
+        assert_eq!(
+            (name.as_str(), finish.as_str()),
+            ("calculator", "tool_calls"),
+            "stream: {stream}"
+        );
+        assert_eq!(
+            serde_json::from_str::<Value>(&arguments).unwrap(),
+            json!({"expression": "554 - 603"})
+        );
     }
 }
 
@@ -133,7 +186,10 @@ async fn a_prefix_that_was_computed_is_not_computed_again() {
     let request = json!({"messages": user(&"The code is 8634. ".repeat(60)), "temperature": 0, "max_tokens": 4});
     let cached = |body: &str| {
         let usage = &serde_json::from_str::<Value>(body).unwrap()["usage"];
-        (usage["prompt_tokens"].as_u64().unwrap(), usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap())
+        (
+            usage["prompt_tokens"].as_u64().unwrap(),
+            usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap(),
+        )
     };
     let (_, first) = post(&app, "/v1/chat/completions", request.clone()).await;
     let (_, second) = post(&app, "/v1/chat/completions", request).await;
@@ -150,8 +206,11 @@ async fn logprobs_belong_to_the_tokens_of_the_text() {
     let (_, body) = post(&app, "/v1/chat/completions", request).await;
     let answer: Value = serde_json::from_str(&body).unwrap();
     let content = answer["choices"][0]["logprobs"]["content"].as_array().unwrap();
-    let bytes: Vec<u8> =
-        content.iter().flat_map(|t| t["bytes"].as_array().unwrap()).map(|b| b.as_u64().unwrap() as u8).collect();
+    let bytes: Vec<u8> = content
+        .iter()
+        .flat_map(|t| t["bytes"].as_array().unwrap())
+        .map(|b| b.as_u64().unwrap() as u8)
+        .collect();
     let text = String::from_utf8(bytes).unwrap();
     assert!(text.starts_with(TURBO3), "{text}");
     for token in content {
@@ -168,7 +227,11 @@ async fn a_prompt_beyond_the_context_is_a_400_with_both_sizes() {
         let (status, body) = post(&app, "/v1/chat/completions", request).await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
         let error = &serde_json::from_str::<Value>(&body).unwrap()["error"];
-        assert_eq!((&error["type"], &error["n_ctx"]), (&json!("exceed_context_size_error"), &json!(512)), "{body}");
+        assert_eq!(
+            (&error["type"], &error["n_ctx"]),
+            (&json!("exceed_context_size_error"), &json!(512)),
+            "{body}"
+        );
         assert!(error["n_prompt_tokens"].as_u64().unwrap() > 512);
     }
 }
@@ -181,7 +244,11 @@ async fn an_answer_longer_than_the_context_ends_as_length() {
     assert_eq!(status, StatusCode::OK, "{body}");
     let answer: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(answer["choices"][0]["finish_reason"], "length");
-    assert!(answer["usage"]["total_tokens"].as_u64().unwrap() <= 257, "{}", answer["usage"]);
+    assert!(
+        answer["usage"]["total_tokens"].as_u64().unwrap() <= 257,
+        "{}",
+        answer["usage"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,10 +256,17 @@ async fn slots_that_outgrow_the_shared_cache_end_without_hurting_others() {
     let (app, engine) = served(&["-c", "512", "--parallel", "2"]);
     let long = json!({"prompt": "The fox", "ignore_eos": true, "temperature": 1, "seed": 1});
     let other = json!({"prompt": "The owl", "ignore_eos": true, "temperature": 1, "seed": 2});
-    let (a, b) = tokio::join!(post(&app, "/v1/completions", long), post(&app, "/v1/completions", other));
+    let (a, b) = tokio::join!(
+        post(&app, "/v1/completions", long),
+        post(&app, "/v1/completions", other)
+    );
     for (status, body) in [a, b] {
         assert_eq!(status, StatusCode::OK, "{body}");
-        assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["choices"][0]["finish_reason"], "length", "{body}");
+        assert_eq!(
+            serde_json::from_str::<Value>(&body).unwrap()["choices"][0]["finish_reason"],
+            "length",
+            "{body}"
+        );
     }
     idle_within(&engine, Duration::from_secs(1)).await;
 }
@@ -209,8 +283,12 @@ async fn idle_within(engine: &Engine, limit: Duration) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_goes_away_frees_its_slot() {
     let (app, engine) = served(&["--parallel", "1"]);
-    let body = json!({"prompt": "The fox", "ignore_eos": true, "stream": true, "temperature": 1, "seed": 1}).to_string();
-    let request = Request::post("/v1/completions").header("content-type", "application/json").body(Body::from(body)).unwrap();
+    let body =
+        json!({"prompt": "The fox", "ignore_eos": true, "stream": true, "temperature": 1, "seed": 1}).to_string();
+    let request = Request::post("/v1/completions")
+        .header("content-type", "application/json")
+        .body(Body::from(body))
+        .unwrap();
     let mut stream = app.clone().oneshot(request).await.unwrap().into_body();
     stream.frame().await.unwrap().unwrap();
     assert_eq!(engine.status().busy, 1);

@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 fn turboquant() -> Command {
     let mut command = Command::cargo_bin("turboquant").unwrap();
-    command.env_remove("TURBO_LAYER_ADAPTIVE").env_remove("TURBOQUANT_CODEC").env_remove("RUST_LOG");
+    command
+        .env_remove("TURBO_LAYER_ADAPTIVE")
+        .env_remove("TURBOQUANT_CODEC")
+        .env_remove("RUST_LOG");
     command.timeout(Duration::from_secs(120));
     command
 }
@@ -16,13 +19,19 @@ fn turboquant() -> Command {
 fn with_threads<'a>(args: &[&'a str]) -> Vec<&'a str> {
     let engine = args.contains(&"run") || args.contains(&"serve");
     let given = args.contains(&"-t");
-    args.iter().copied().chain(if engine && !given { vec!["-t", "1"] } else { vec![] }).collect()
+    args.iter()
+        .copied()
+        .chain(if engine && !given { vec!["-t", "1"] } else { vec![] })
+        .collect()
 }
 
 /// Standard output and standard error of a run that must succeed.
 fn succeeds(args: &[&str]) -> (String, String) {
     let output = turboquant().args(with_threads(args)).output().unwrap();
-    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    let (out, err) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    );
     assert!(output.status.success(), "{args:?}: {}\n{err}", output.status);
     (out, err)
 }
@@ -46,12 +55,24 @@ fn says(text: &str, words: &[&str]) {
 fn run_answers_with_the_embedded_model_and_says_so() {
     let (out, err) = succeeds(&["run", "-p", "What is turbo4?", "--temp", "0"]);
     says(&out, &["turbo4 is a 4-bit KV cache type."]);
-    says(&err, &["embedded model", "not a general assistant", "-m MODEL.gguf", "turbo4/turbo4"]);
+    says(
+        &err,
+        &[
+            "embedded model",
+            "not a general assistant",
+            "-m MODEL.gguf",
+            "turbo4/turbo4",
+        ],
+    );
 }
 
 #[test]
 fn run_chats_over_standard_input() {
-    let output = turboquant().args(["run", "--temp", "0", "-t", "1"]).write_stdin("What is turbo2?\n\nWhat is turbo3?\n").output().unwrap();
+    let output = turboquant()
+        .args(["run", "--temp", "0", "-t", "1"])
+        .write_stdin("What is turbo2?\n\nWhat is turbo3?\n")
+        .output()
+        .unwrap();
     let out = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success());
     says(&out, &["turbo2 is a 2-bit", "turbo3 is a 3-bit"]);
@@ -64,7 +85,10 @@ fn run_reads_a_prompt_file_and_limits_the_answer() {
     std::fs::write(&file, "What is turbo4?").unwrap();
     let (out, _) = succeeds(&["run", "-f", file.to_str().unwrap(), "-n", "3", "--temp", "0"]);
     assert!(out.trim().split(' ').count() <= 3, "{out}");
-    says(&fails(&["run", "-f", "/no/such/prompt"], 1), &["/no/such/prompt", "No such file"]);
+    says(
+        &fails(&["run", "-f", "/no/such/prompt"], 1),
+        &["/no/such/prompt", "No such file"],
+    );
     let binary = dir.path().join("binary");
     std::fs::write(&binary, [0xff, 0xfe, 0x00]).unwrap();
     says(&fails(&["run", "-f", binary.to_str().unwrap()], 1), &["not UTF-8"]);
@@ -84,10 +108,20 @@ fn model_files_that_are_none_are_named_with_the_reason() {
         (write("empty.gguf", b""), "empty"),
         (write("text.gguf", b"hello, world"), "not a GGUF file"),
         (write("short.gguf", b"GG"), "not a GGUF file"),
-        (write("cut.gguf", &std::fs::read("../models/tiny-q8_0.gguf").unwrap()[..100_000]), "cannot load model"),
+        (
+            write(
+                "cut.gguf",
+                &std::fs::read("../models/tiny-q8_0.gguf").unwrap()[..100_000],
+            ),
+            "cannot load model",
+        ),
     ];
     for (path, reason) in &cases {
-        for command in [vec!["run", "-p", "x", "-m", path], vec!["serve", "--port", "0", "-m", path], vec!["inspect", path]] {
+        for command in [
+            vec!["run", "-p", "x", "-m", path],
+            vec!["serve", "--port", "0", "-m", path],
+            vec!["inspect", path],
+        ] {
             says(&fails(&command, 1), &[path, reason]);
         }
     }
@@ -95,16 +129,31 @@ fn model_files_that_are_none_are_named_with_the_reason() {
 
 #[test]
 fn unknown_types_list_the_valid_ones() {
-    says(&fails(&["run", "-p", "x", "-ctk", "turbo5"], 1), &["--cache-type-k", "turbo5", "turbo4", "q8_0", "auto"]);
-    says(&fails(&["serve", "-ctv", "nonsense"], 1), &["--cache-type-v", "nonsense", "turbo2"]);
+    says(
+        &fails(&["run", "-p", "x", "-ctk", "turbo5"], 1),
+        &["--cache-type-k", "turbo5", "turbo4", "q8_0", "auto"],
+    );
+    says(
+        &fails(&["serve", "-ctv", "nonsense"], 1),
+        &["--cache-type-v", "nonsense", "turbo2"],
+    );
 }
 
 #[test]
 fn numbers_out_of_range_are_refused_before_any_work() {
-    says(&fails(&["run", "-p", "x", "--layer-adaptive", "9"], 1), &["--layer-adaptive", "0 to 7"]);
-    says(&fails(&["run", "-p", "x", "--layer-adaptive", "x"], 1), &["--layer-adaptive", "`x`"]);
+    says(
+        &fails(&["run", "-p", "x", "--layer-adaptive", "9"], 1),
+        &["--layer-adaptive", "0 to 7"],
+    );
+    says(
+        &fails(&["run", "-p", "x", "--layer-adaptive", "x"], 1),
+        &["--layer-adaptive", "`x`"],
+    );
     says(&fails(&["run", "-p", "x", "-ub", "0"], 1), &["--ubatch-size"]);
-    says(&fails(&["run", "-p", "x", "-t", "100000"], 1), &["100000 threads", "at most"]);
+    says(
+        &fails(&["run", "-p", "x", "-t", "100000"], 1),
+        &["100000 threads", "at most"],
+    );
     says(&fails(&["serve", "-np", "0"], 1), &["--parallel"]);
     says(&fails(&["serve", "-np", "100000"], 1), &["100000 sequences"]);
     fails(&["run", "-c", "-1"], 2);
@@ -117,15 +166,29 @@ fn numbers_out_of_range_are_refused_before_any_work() {
 fn a_context_beyond_memory_is_refused_with_the_numbers() {
     let start = Instant::now();
     let err = fails(&["run", "-p", "x", "-c", "2000000000"], 1);
-    says(&err, &["not enough memory", "2000000000 tokens", "bytes needed", "bytes available"]);
+    says(
+        &err,
+        &[
+            "not enough memory",
+            "2000000000 tokens",
+            "bytes needed",
+            "bytes available",
+        ],
+    );
     assert!(start.elapsed() < Duration::from_secs(20), "it was allocated");
-    says(&fails(&["run", "-p", "x", "-c", "4294967295"], 1), &["4294967295", "limit"]);
+    says(
+        &fails(&["run", "-p", "x", "-c", "4294967295"], 1),
+        &["4294967295", "limit"],
+    );
 }
 
 #[test]
 fn a_prompt_that_does_not_fit_names_both_sizes() {
     let long = "word ".repeat(2000);
-    says(&fails(&["run", "-p", &long, "-c", "512"], 1), &["exceeds the available context size", "512"]);
+    says(
+        &fails(&["run", "-p", &long, "-c", "512"], 1),
+        &["exceeds the available context size", "512"],
+    );
 }
 
 #[test]
@@ -144,10 +207,32 @@ fn a_codec_that_does_not_exist_is_refused_and_scalar_works() {
 
 #[test]
 fn turbo2_values_use_mode_7_and_say_so_unless_it_is_turned_off() {
-    let (_, err) = succeeds(&["run", "-p", "What is turbo2?", "-ctk", "turbo2", "-ctv", "turbo2", "-n", "1"]);
+    let (_, err) = succeeds(&[
+        "run",
+        "-p",
+        "What is turbo2?",
+        "-ctk",
+        "turbo2",
+        "-ctv",
+        "turbo2",
+        "-n",
+        "1",
+    ]);
     says(&err, &["mode 7"]);
     let output = turboquant()
-        .args(["run", "-p", "What is turbo2?", "-ctk", "turbo2", "-ctv", "turbo2", "-n", "1", "-t", "1"])
+        .args([
+            "run",
+            "-p",
+            "What is turbo2?",
+            "-ctk",
+            "turbo2",
+            "-ctv",
+            "turbo2",
+            "-n",
+            "1",
+            "-t",
+            "1",
+        ])
         .env("TURBO_LAYER_ADAPTIVE", "0")
         .output()
         .unwrap();
@@ -160,12 +245,23 @@ fn kv_and_inspect_print_tables_and_json() {
     says(&out, &["turbo4", "4.125", "3.88x", "K \\ V"]);
     let (json, _) = succeeds(&["kv", "--json"]);
     let kv: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert!(kv["types"].as_array().unwrap().iter().any(|ty| ty["type"] == "turbo3" && ty["bits_per_value"] == 3.125));
+    assert!(
+        kv["types"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|ty| ty["type"] == "turbo3" && ty["bits_per_value"] == 3.125)
+    );
     let (out, _) = succeeds(&["inspect", "../models/tiny-q8_0.gguf"]);
     says(&out, &["qwen3", "8 with a KV cache", "8192 tokens", "turbo4"]);
     let (json, _) = succeeds(&["inspect", "../models/tiny-q8_0.gguf", "--json"]);
     let model: serde_json::Value = serde_json::from_str(&json).unwrap();
-    let turbo4 = model["kv"].as_array().unwrap().iter().find(|kv| kv["type"] == "turbo4").unwrap();
+    let turbo4 = model["kv"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|kv| kv["type"] == "turbo4")
+        .unwrap();
     assert_eq!(turbo4["bytes_per_token"], 2112.0); // 8 layers, K and V, 2 heads of 66 bytes
 }
 
@@ -174,12 +270,35 @@ fn synth_writes_a_model_that_runs_and_refuses_nonsense() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("random.gguf");
     let path = path.to_str().unwrap();
-    let (out, _) = succeeds(&["model", "synth", path, "--layers", "2", "--embd", "128", "--heads", "2", "--kv-heads", "1", "--ff", "128"]);
+    let (out, _) = succeeds(&[
+        "model",
+        "synth",
+        path,
+        "--layers",
+        "2",
+        "--embd",
+        "128",
+        "--heads",
+        "2",
+        "--kv-heads",
+        "1",
+        "--ff",
+        "128",
+    ]);
     says(&out, &[path]);
     succeeds(&["run", "-m", path, "-p", "hello", "-n", "4", "-c", "256"]);
-    says(&fails(&["model", "synth", path, "--arch", "nonsense"], 1), &["nonsense", "llama"]);
-    says(&fails(&["model", "synth", "/no/such/dir/x.gguf"], 1), &["/no/such/dir/x.gguf"]);
-    says(&fails(&["model", "synth", path, "--heads", "3", "--kv-heads", "2"], 1), &["heads"]);
+    says(
+        &fails(&["model", "synth", path, "--arch", "nonsense"], 1),
+        &["nonsense", "llama"],
+    );
+    says(
+        &fails(&["model", "synth", "/no/such/dir/x.gguf"], 1),
+        &["/no/such/dir/x.gguf"],
+    );
+    says(
+        &fails(&["model", "synth", path, "--heads", "3", "--kv-heads", "2"], 1),
+        &["heads"],
+    );
 }
 
 #[test]
@@ -187,10 +306,31 @@ fn auto_falls_back_loudly_and_an_explicit_type_never() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("odd.gguf");
     let path = path.to_str().unwrap();
-    succeeds(&["model", "synth", path, "--layers", "2", "--head-dim", "96", "--embd", "192", "--heads", "2", "--kv-heads", "1", "--ff", "128"]);
+    succeeds(&[
+        "model",
+        "synth",
+        path,
+        "--layers",
+        "2",
+        "--head-dim",
+        "96",
+        "--embd",
+        "192",
+        "--heads",
+        "2",
+        "--kv-heads",
+        "1",
+        "--ff",
+        "128",
+    ]);
     let (_, err) = succeeds(&["run", "-m", path, "-p", "hello", "-n", "1", "-c", "256"]);
     says(&err, &["auto: turbo4/turbo4 is not possible here", "96", "q8_0/q8_0"]);
-    let err = fails(&["run", "-m", path, "-p", "hello", "-c", "256", "-ctk", "turbo4", "-ctv", "turbo4"], 1);
+    let err = fails(
+        &[
+            "run", "-m", path, "-p", "hello", "-c", "256", "-ctk", "turbo4", "-ctv", "turbo4",
+        ],
+        1,
+    );
     says(&err, &["turbo4", "96", "q8_0"]);
 }
 
@@ -205,7 +345,13 @@ fn spawn(args: &[&str]) -> Child {
 }
 
 fn interrupt(child: &Child) {
-    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[track_caller]
@@ -227,7 +373,21 @@ fn ctrl_c_ends_prefill_and_decode_with_130() {
     let model = dir.path().join("random.gguf");
     let model = model.to_str().unwrap();
     // random weights: the answer never ends by itself
-    succeeds(&["model", "synth", model, "--layers", "4", "--embd", "256", "--heads", "8", "--kv-heads", "2", "--ff", "512"]);
+    succeeds(&[
+        "model",
+        "synth",
+        model,
+        "--layers",
+        "4",
+        "--embd",
+        "256",
+        "--heads",
+        "8",
+        "--kv-heads",
+        "2",
+        "--ff",
+        "512",
+    ]);
 
     let mut decoding = spawn(&["run", "-m", model, "--raw", "-p", "x", "-c", "65536", "--temp", "1"]);
     let mut first = [0];
@@ -237,7 +397,16 @@ fn ctrl_c_ends_prefill_and_decode_with_130() {
 
     let prompt = dir.path().join("long.txt");
     std::fs::write(&prompt, "abcdefgh ".repeat(5000)).unwrap();
-    let mut prefill = spawn(&["run", "-m", model, "--raw", "-f", prompt.to_str().unwrap(), "-c", "65536"]);
+    let mut prefill = spawn(&[
+        "run",
+        "-m",
+        model,
+        "--raw",
+        "-f",
+        prompt.to_str().unwrap(),
+        "-c",
+        "65536",
+    ]);
     // the line about the context is printed when the prefill begins
     let mut lines = BufReader::new(prefill.stderr.take().unwrap()).lines();
     while !lines.next().unwrap().unwrap().contains("KV cache") {}
@@ -250,7 +419,9 @@ fn ctrl_c_ends_prefill_and_decode_with_130() {
 fn serve_answers_on_the_port_it_prints_and_ends_on_ctrl_c() {
     let mut server = spawn(&["serve", "--port", "0"]);
     let mut line = String::new();
-    BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(server.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     let addr = line.trim().strip_prefix("listening on http://").unwrap().to_owned();
     let body = r#"{"stream":true,"temperature":0,"messages":[{"role":"user","content":"What is turbo4?"}]}"#;
     let mut socket = std::net::TcpStream::connect(&addr).unwrap();

@@ -127,10 +127,7 @@ impl Levels {
         let mut best: Option<(f64, Self)> = None;
         for sixteenths in 90 * 16..=127 * 16 {
             let trial = f64::from(sixteenths) / 16.0 / top;
-            let levels: Vec<i32> = positive
-                .iter()
-                .map(|c| (trial * c).round() as i32)
-                .collect();
+            let levels: Vec<i32> = positive.iter().map(|c| (trial * c).round() as i32).collect();
             let (mut cl, mut ll) = (0.0, 0.0);
             for ((c, l), w) in positive.iter().zip(&levels).zip(&weights) {
                 cl += w * c * f64::from(*l);
@@ -154,10 +151,7 @@ impl Levels {
     /// every threshold is an integer.
     #[must_use]
     pub fn edges(&self) -> Vec<i32> {
-        self.levels
-            .windows(2)
-            .map(|pair| pair[0] + pair[1])
-            .collect()
+        self.levels.windows(2).map(|pair| pair[0] + pair[1]).collect()
     }
 
     /// The edges as a 16-bin look-up over `w = min(255, floor(2 |u|))`: bin `w / 16` holds the last
@@ -171,11 +165,7 @@ impl Levels {
         for (bin, (below, rank)) in (0_i32..).zip(below.iter_mut().zip(rank.iter_mut())) {
             let (start, end) = (bin * BIN_WIDTH, (bin + 1) * BIN_WIDTH);
             let edges = self.edges();
-            let inside: Vec<i32> = edges
-                .iter()
-                .copied()
-                .filter(|e| (start..end).contains(e))
-                .collect();
+            let inside: Vec<i32> = edges.iter().copied().filter(|e| (start..end).contains(e)).collect();
             assert!(inside.len() <= 1, "edges {inside:?} share a bin");
             *rank = edges.iter().filter(|e| **e < start).count() as i32;
             if let Some(edge) = inside.first() {
@@ -187,11 +177,7 @@ impl Levels {
 }
 
 fn list<T: ToString>(values: impl IntoIterator<Item = T>) -> String {
-    values
-        .into_iter()
-        .map(|v| v.to_string())
-        .collect::<Vec<_>>()
-        .join(", ")
+    values.into_iter().map(|v| v.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// The text of `kernels/common/levels.h`.
@@ -263,10 +249,7 @@ mod tests {
     /// Numbers between the braces of `#define NAME { ... }` in the committed header.
     fn parsed(name: &str) -> Vec<f64> {
         let start = format!("#define {name} {{");
-        let line = COMMITTED
-            .lines()
-            .find(|l| l.starts_with(&start))
-            .expect("row present");
+        let line = COMMITTED.lines().find(|l| l.starts_with(&start)).expect("row present");
         line[start.len()..]
             .trim_end_matches('}')
             .split(',')
@@ -278,10 +261,7 @@ mod tests {
     fn codebooks_match_the_published_six_digits() {
         for bits in BITS {
             for (got, want) in codebook(bits, DIM).iter().zip(pinned(bits)) {
-                assert!(
-                    (got - want).abs() < 2e-6,
-                    "{bits} bit: {got} against {want}"
-                );
+                assert!((got - want).abs() < 2e-6, "{bits} bit: {got} against {want}");
             }
         }
     }
@@ -301,10 +281,7 @@ mod tests {
     fn distortion_is_the_lloyd_max_one() {
         for (bits, want) in [(2, 0.11600), (3, 0.03397), (4, 0.009315)] {
             let got = distortion(&codebook(bits, DIM), DIM);
-            assert!(
-                (got / want - 1.0).abs() < 2e-3,
-                "{bits} bit: {got} against {want}"
-            );
+            assert!((got / want - 1.0).abs() < 2e-3, "{bits} bit: {got} against {want}");
         }
     }
 
@@ -313,11 +290,7 @@ mod tests {
         for bits in BITS {
             let exact = codebook(bits, DIM);
             let table = Levels::derive(&exact, DIM);
-            let rounded: Vec<f64> = table
-                .levels
-                .iter()
-                .map(|l| f64::from(*l) / table.factor)
-                .collect();
+            let rounded: Vec<f64> = table.levels.iter().map(|l| f64::from(*l) / table.factor).collect();
             let loss = 10.0 * (distortion(&rounded, DIM) / distortion(&exact, DIM)).log10();
             assert!(loss < 0.03, "{bits} bit loses {loss} dB");
             assert!(table.levels.iter().all(|l| (1..=127).contains(l)));
@@ -333,11 +306,7 @@ mod tests {
             for w in 0..=255 {
                 let counted = table.edges().iter().filter(|e| w >= **e).count() as i32;
                 let bin = (w / BIN_WIDTH) as usize;
-                assert_eq!(
-                    rank[bin] + i32::from(w > below[bin]),
-                    counted,
-                    "{bits} bit, w {w}"
-                );
+                assert_eq!(rank[bin] + i32::from(w > below[bin]), counted, "{bits} bit, w {w}");
             }
         }
     }
@@ -355,21 +324,12 @@ mod tests {
     fn committed_tables_equal_the_derived_ones() {
         for bits in BITS {
             let table = Levels::derive(&codebook(bits, DIM), DIM);
-            let mags: Vec<i32> = parsed(&format!("TQ_MAG_{bits}"))
-                .iter()
-                .map(|v| *v as i32)
-                .collect();
+            let mags: Vec<i32> = parsed(&format!("TQ_MAG_{bits}")).iter().map(|v| *v as i32).collect();
             assert_eq!(mags, table.levels);
-            let full: Vec<i32> = parsed(&format!("TQ_LEVELS_{bits}"))
-                .iter()
-                .map(|v| *v as i32)
-                .collect();
+            let full: Vec<i32> = parsed(&format!("TQ_LEVELS_{bits}")).iter().map(|v| *v as i32).collect();
             let mirrored: Vec<i32> = full.iter().rev().map(|v| -v).collect();
             assert_eq!(full, mirrored);
-            for (got, want) in parsed(&format!("TQ_CODEBOOK_{bits}"))
-                .iter()
-                .zip(pinned(bits))
-            {
+            for (got, want) in parsed(&format!("TQ_CODEBOOK_{bits}")).iter().zip(pinned(bits)) {
                 assert!((got - want).abs() < 2e-6);
             }
         }

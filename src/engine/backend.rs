@@ -70,7 +70,10 @@ impl Backend {
     /// A CPU that this build does not run on, or an engine without backends.
     pub fn init() -> Result<Backend> {
         static STARTED: OnceLock<Result<Backend, String>> = OnceLock::new();
-        STARTED.get_or_init(|| start().map_err(|e| e.to_string())).clone().map_err(Error::Engine)
+        STARTED
+            .get_or_init(|| start().map_err(|e| e.to_string()))
+            .clone()
+            .map_err(Error::Engine)
     }
 
     /// The devices, in the engine's order.
@@ -99,13 +102,21 @@ impl Backend {
     /// # Errors
     /// A device that does not exist.
     pub fn runs_attention(&self, device: usize, k: KvType, v: KvType, head_dim: (u32, u32)) -> Result<bool> {
-        let (Some(layout_k), Some(layout_v)) = (k.layout(head_dim.0), v.layout(head_dim.1)) else { return Ok(false) };
+        let (Some(layout_k), Some(layout_v)) = (k.layout(head_dim.0), v.layout(head_dim.1)) else {
+            return Ok(false);
+        };
         let mut runs = false;
         call::check(|error| {
             // SAFETY: `runs` and `error` are valid for the call; the shim checks the device number and the types.
             unsafe {
                 sys::tq_device_runs_attention(
-                    device, layout_k.id, layout_v.id, head_dim.0, head_dim.1, &raw mut runs, error,
+                    device,
+                    layout_k.id,
+                    layout_v.id,
+                    head_dim.0,
+                    head_dim.1,
+                    &raw mut runs,
+                    error,
                 )
             }
         })?;
@@ -114,13 +125,17 @@ impl Backend {
 }
 
 pub(super) fn parse<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> Result<T> {
-    serde_json::from_str(json).map_err(|e| Error::Engine(format!("the engine's {what} is not what this crate expects: {e}")))
+    serde_json::from_str(json)
+        .map_err(|e| Error::Engine(format!("the engine's {what} is not what this crate expects: {e}")))
 }
 
 fn start() -> Result<Backend> {
     // The default build assumes this much (build/engine.rs); a clear text is better than SIGILL.
     #[cfg(target_arch = "x86_64")]
-    if !(std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") && std::is_x86_feature_detected!("f16c")) {
+    if !(std::is_x86_feature_detected!("avx2")
+        && std::is_x86_feature_detected!("fma")
+        && std::is_x86_feature_detected!("f16c"))
+    {
         return Err(Error::Unsupported(
             "this CPU lacks AVX2, FMA or F16C, which the engine is compiled for; build on this machine with `--features native`"
                 .into(),

@@ -9,7 +9,10 @@ pub(super) struct Text(sys::tq_text);
 
 impl Text {
     pub(super) fn new() -> Self {
-        Self(sys::tq_text { data: std::ptr::null_mut(), len: 0 })
+        Self(sys::tq_text {
+            data: std::ptr::null_mut(),
+            len: 0,
+        })
     }
 
     pub(super) fn as_mut_ptr(&mut self) -> *mut sys::tq_text {
@@ -41,7 +44,10 @@ pub(super) fn check(f: impl FnOnce(*mut sys::tq_text) -> sys::tq_status) -> Resu
     let mut error = Text::new();
     match f(error.as_mut_ptr()) {
         sys::TQ_OK => Ok(()),
-        status => Err(Failure { status, text: error.into_string() }),
+        status => Err(Failure {
+            status,
+            text: error.into_string(),
+        }),
     }
 }
 
@@ -54,5 +60,8 @@ pub(super) fn text(f: impl FnOnce(*mut sys::tq_text, *mut sys::tq_text) -> sys::
 
 /// A C string of `value`; a NUL inside is an invalid argument, named by `what`.
 pub(super) fn c_string(what: &str, value: &str) -> Result<CString, Failure> {
-    CString::new(value).map_err(|_| Failure { status: sys::TQ_INVALID, text: format!("{what} contains a NUL byte") })
+    CString::new(value).map_err(|_| Failure {
+        status: sys::TQ_INVALID,
+        text: format!("{what} contains a NUL byte"),
+    })
 }

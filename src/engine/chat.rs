@@ -100,7 +100,10 @@ impl ChatTemplate {
         .map_err(template_error)?;
         let parser = ChatParser::own(parser)?;
         let applied: Applied = parse("rendered prompt", &json)?;
-        Ok(ChatPrompt { applied, prototype: Arc::new(Prototype(parser)) })
+        Ok(ChatPrompt {
+            applied,
+            prototype: Arc::new(Prototype(parser)),
+        })
     }
 
     fn raw(&self) -> *mut sys::tq_chat {
@@ -179,7 +182,11 @@ impl ChatPrompt {
         let mut tokens = Vec::new();
         let mut joined = String::new();
         for part in &self.applied.parts {
-            let plain = if part.input { Some(model.tokenize(&part.text, false, false)?) } else { None };
+            let plain = if part.input {
+                Some(model.tokenize(&part.text, false, false)?)
+            } else {
+                None
+            };
             match plain {
                 Some(plain) if plain != model.tokenize(&part.text, false, true)? => {
                     tokens.extend(model.tokenize(&joined, tokens.is_empty(), true)?);
@@ -200,9 +207,7 @@ impl ChatPrompt {
     pub fn parser(&self) -> Result<ChatParser> {
         let mut raw = std::ptr::null_mut();
         // SAFETY: the prototype is live and only read; both slots are valid.
-        call::check(|error| unsafe {
-            sys::tq_chat_parser_fork(self.prototype.0.raw.as_ptr(), &raw mut raw, error)
-        })?;
+        call::check(|error| unsafe { sys::tq_chat_parser_fork(self.prototype.0.raw.as_ptr(), &raw mut raw, error) })?;
         ChatParser::own(raw)
     }
 }

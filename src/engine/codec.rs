@@ -120,7 +120,9 @@ impl TurboType {
     pub fn ggml(&self) -> Result<GgmlType> {
         let found = GgmlType::named(&self.name)?;
         if (found.id, found.block, found.bytes) != (self.id, self.block, self.bytes) {
-            return Err(Error::Engine(format!("{found:?} does not match the registry's {self:?}")));
+            return Err(Error::Engine(format!(
+                "{found:?} does not match the registry's {self:?}"
+            )));
         }
         Ok(found)
     }
@@ -168,7 +170,11 @@ impl Implementation {
         // SAFETY: both slots come from `call::text` and live for the call.
         let json = call::text(|out, error| unsafe { sys::tq_codec_implementations(out, error) })?;
         let listed: Listed = from_json(&json)?;
-        let named = |name: &String| -> Result<Self> { Ok(Self { name: c_string("implementation", name)? }) };
+        let named = |name: &String| -> Result<Self> {
+            Ok(Self {
+                name: c_string("implementation", name)?,
+            })
+        };
         Ok(Implementations {
             active: named(&listed.active)?,
             runnable: listed.runnable.iter().map(named).collect::<Result<_>>()?,
@@ -192,7 +198,11 @@ impl Implementation {
         let all = Self::all()?;
         let known: Vec<&str> = all.runnable.iter().map(Self::name).collect();
         let message = format!("codec implementation {name}: this CPU runs {}", known.join(", "));
-        all.runnable.iter().find(|i| i.name() == name).cloned().ok_or(Error::Unsupported(message))
+        all.runnable
+            .iter()
+            .find(|i| i.name() == name)
+            .cloned()
+            .ok_or(Error::Unsupported(message))
     }
 
     /// Its name: `scalar`, `avx2`, ...
@@ -267,7 +277,15 @@ impl Implementation {
         let mut dot = 0.0;
         // SAFETY: both rows were just checked to hold `n` values.
         call::check(|error| unsafe {
-            sys::tq_codec_dot(self.name.as_ptr(), ty.id, row.as_ptr(), q8_0.as_ptr(), n, &raw mut dot, error)
+            sys::tq_codec_dot(
+                self.name.as_ptr(),
+                ty.id,
+                row.as_ptr(),
+                q8_0.as_ptr(),
+                n,
+                &raw mut dot,
+                error,
+            )
         })?;
         Ok(dot)
     }
@@ -283,7 +301,14 @@ pub fn levels(bits: u32) -> Result<(Vec<i8>, f32)> {
     let (mut count, mut factor) = (0, 0.0);
     // SAFETY: `table` has the capacity that is passed, the other two are live locals.
     call::check(|error| unsafe {
-        sys::tq_codec_levels(bits, table.as_mut_ptr(), table.len(), &raw mut count, &raw mut factor, error)
+        sys::tq_codec_levels(
+            bits,
+            table.as_mut_ptr(),
+            table.len(),
+            &raw mut count,
+            &raw mut factor,
+            error,
+        )
     })?;
     table.truncate(count);
     Ok((table, factor))
@@ -307,7 +332,11 @@ pub fn version() -> u32 {
 }
 
 fn same_size(what: &str, got: usize, expected: usize) -> Result<()> {
-    if got == expected { Ok(()) } else { Err(Error::Invalid(format!("{what}: {got} bytes, expected {expected}"))) }
+    if got == expected {
+        Ok(())
+    } else {
+        Err(Error::Invalid(format!("{what}: {got} bytes, expected {expected}")))
+    }
 }
 
 fn from_json<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T> {

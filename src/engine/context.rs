@@ -99,13 +99,20 @@ impl ContextConfig {
             self.n_ctx = model.meta().n_ctx_train;
         }
         if self.n_ctx > i32::MAX as u32 {
-            return refuse(format!("a context of {} tokens is beyond the engine's limit of {}", self.n_ctx, i32::MAX));
+            return refuse(format!(
+                "a context of {} tokens is beyond the engine's limit of {}",
+                self.n_ctx,
+                i32::MAX
+            ));
         }
         if self.n_batch == 0 || self.n_ubatch == 0 {
             return refuse("n_batch and n_ubatch must be at least 1".into());
         }
         if self.n_seq_max == 0 || self.n_seq_max > MAX_SEQUENCES {
-            return refuse(format!("{} sequences asked for; a context has 1 to {MAX_SEQUENCES}", self.n_seq_max));
+            return refuse(format!(
+                "{} sequences asked for; a context has 1 to {MAX_SEQUENCES}",
+                self.n_seq_max
+            ));
         }
         if self.n_threads == 0 {
             self.n_threads = memory::physical_cores();
@@ -114,7 +121,10 @@ impl ContextConfig {
             self.n_threads_batch = self.n_threads;
         }
         if self.n_threads.max(self.n_threads_batch) > MAX_THREADS {
-            return refuse(format!("{} threads asked for; the engine takes at most {MAX_THREADS}", self.n_threads.max(self.n_threads_batch)));
+            return refuse(format!(
+                "{} threads asked for; the engine takes at most {MAX_THREADS}",
+                self.n_threads.max(self.n_threads_batch)
+            ));
         }
         self.n_batch = self.n_batch.min(self.n_ctx.max(256));
         self.n_ubatch = self.n_ubatch.min(self.n_batch);
@@ -148,13 +158,18 @@ impl Context {
         match memory::available_bytes(&Backend::init()?.devices()?) {
             Some(free) if need > free => {
                 return Err(Error::OutOfMemory {
-                    what: format!("the KV cache of {} tokens as {}/{}", config.n_ctx, config.kv.k, config.kv.v),
+                    what: format!(
+                        "the KV cache of {} tokens as {}/{}",
+                        config.n_ctx, config.kv.k, config.kv.v
+                    ),
                     need,
                     free,
                 });
             }
             Some(_) => {}
-            None => tracing::warn!("free memory could not be detected; the KV cache of {need} bytes is not checked against it"),
+            None => tracing::warn!(
+                "free memory could not be detected; the KV cache of {need} bytes is not checked against it"
+            ),
         }
 
         let types = layer_type_ids(model, &kv);
@@ -178,7 +193,13 @@ impl Context {
         // the model) outlive the call, which copies them.
         call::check(|error| unsafe { sys::tq_context_new(model.raw(), &raw const params, &raw mut raw, error) })?;
         let raw = NonNull::new(raw).ok_or_else(|| Error::Engine("the engine returned no context".into()))?;
-        Ok(Self { raw, model: model.clone(), config, kv, cancel: None })
+        Ok(Self {
+            raw,
+            model: model.clone(),
+            config,
+            kv,
+            cancel: None,
+        })
     }
 
     /// The model.
@@ -244,7 +265,10 @@ impl Context {
         // checks their content.
         call::check(|error| unsafe { sys::tq_context_decode(self.raw(), &raw const raw_batch, error) }).map_err(
             |failure| match failure.status {
-                sys::TQ_FULL => Error::ContextFull { n_prompt: batch.len(), n_ctx: self.n_ctx_seq() as usize },
+                sys::TQ_FULL => Error::ContextFull {
+                    n_prompt: batch.len(),
+                    n_ctx: self.n_ctx_seq() as usize,
+                },
                 _ => failure.into(),
             },
         )
@@ -305,7 +329,12 @@ fn check_devices(model: &Model, config: &KvCacheConfig, kv: &mut ResolvedKv) -> 
     let mut noted: Vec<String> = Vec::new();
     for types in kv.layers.clone() {
         let layer = &model.meta().layers[types.layer];
-        let Some(number) = devices.iter().position(|d| d.name == layer.device && d.kind != DeviceKind::Cpu) else { continue };
+        let Some(number) = devices
+            .iter()
+            .position(|d| d.name == layer.device && d.kind != DeviceKind::Cpu)
+        else {
+            continue;
+        };
         let head_dim = (layer.head_dim_k, layer.head_dim_v);
         if backend.runs_attention(number, types.k, types.v, head_dim)? || noted.contains(&layer.device) {
             continue;
@@ -329,7 +358,9 @@ fn check_devices(model: &Model, config: &KvCacheConfig, kv: &mut ResolvedKv) -> 
             .into());
         }
         noted.push(layer.device.clone());
-        kv.notices.push(KvNotice::CpuAttention { device: layer.device.clone() });
+        kv.notices.push(KvNotice::CpuAttention {
+            device: layer.device.clone(),
+        });
     }
     Ok(())
 }
@@ -374,7 +405,7 @@ impl KvMemory<'_> {
         }
         let (start, end) = if whole { (-1, -1) } else { bounds(&positions) };
         // SAFETY: the context is live and borrowed mutably; both sequences exist.
-        unsafe { sys::tq_context_seq_copy(self.0.raw(), from, to, start, end) };
+        call::check(|error| unsafe { sys::tq_context_seq_copy(self.0.raw(), from, to, start, end, error) })?;
         Ok(())
     }
 
@@ -404,8 +435,12 @@ impl KvMemory<'_> {
             return None;
         }
         // SAFETY: the context is live; the sequence exists.
-        let (first, last) =
-            unsafe { (sys::tq_context_seq_pos_min(self.0.raw(), seq), sys::tq_context_seq_pos_max(self.0.raw(), seq)) };
+        let (first, last) = unsafe {
+            (
+                sys::tq_context_seq_pos_min(self.0.raw(), seq),
+                sys::tq_context_seq_pos_max(self.0.raw(), seq),
+            )
+        };
         (last >= 0).then_some((first, last))
     }
 

@@ -96,6 +96,9 @@ mod tests {
         let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]});
         let grammar = Grammar::json_schema(&schema).expect("schema");
         assert!(Grammar::gbnf(grammar.as_str()).is_ok());
-        assert!(matches!(Grammar::json_schema(&json!({"type": "nonsense"})), Err(Error::Grammar(_))));
+        assert!(matches!(
+            Grammar::json_schema(&json!({"type": "nonsense"})),
+            Err(Error::Grammar(_))
+        ));
     }
 }

@@ -14,6 +14,8 @@ pub struct ModelMeta {
     pub n_params: u64,
     /// Bytes of all tensors.
     pub size: u64,
+    /// Hash of the metadata and of one small tensor: tells a fine-tune from its base.
+    pub fingerprint: String,
     pub n_ctx_train: u32,
     pub n_embd: u32,
     pub n_layer: u32,

@@ -99,7 +99,10 @@ impl ModelBuilder {
     /// [`Error::Load`] with the path and the reason; [`Error::Cancelled`] if the progress function stopped it.
     pub fn load(mut self) -> Result<Model> {
         Backend::init()?;
-        let load_error = |reason: String| Error::Load { path: self.path.clone(), reason };
+        let load_error = |reason: String| Error::Load {
+            path: self.path.clone(),
+            reason,
+        };
         check_file(&self.path).map_err(load_error)?;
         let path = self
             .path
@@ -119,7 +122,8 @@ impl ModelBuilder {
         let mut raw = std::ptr::null_mut();
         // SAFETY: the path is NUL-terminated; `params` and the closure behind `progress_user` outlive the call, which
         // does not keep them; `raw` and `error` are valid slots.
-        let loaded = call::check(|error| unsafe { sys::tq_model_load(path.as_ptr(), &raw const params, &raw mut raw, error) });
+        let loaded =
+            call::check(|error| unsafe { sys::tq_model_load(path.as_ptr(), &raw const params, &raw mut raw, error) });
         loaded.map_err(|failure: Failure| match failure.status {
             sys::TQ_ABORTED => Error::Cancelled,
             _ => load_error(failure.text),
@@ -133,7 +137,11 @@ impl ModelBuilder {
                 return Err(error);
             }
         };
-        Ok(Model(Arc::new(Inner { raw, path: self.path, meta })))
+        Ok(Model(Arc::new(Inner {
+            raw,
+            path: self.path,
+            meta,
+        })))
     }
 }
 
@@ -153,7 +161,10 @@ fn check_file(path: &Path) -> Result<(), String> {
     let mut file = File::open(path).map_err(|e| e.to_string())?;
     match file.read_exact(&mut magic) {
         Ok(()) if &magic == b"GGUF" => Ok(()),
-        Ok(()) => Err(format!("not a GGUF file (it starts with {:?})", String::from_utf8_lossy(&magic))),
+        Ok(()) => Err(format!(
+            "not a GGUF file (it starts with {:?})",
+            String::from_utf8_lossy(&magic)
+        )),
         Err(_) => Err("not a GGUF file (shorter than its signature)".into()),
     }
 }

@@ -125,7 +125,8 @@ pub fn attention(
     };
     let pointer = |s: Option<&[f32]>| s.map_or(std::ptr::null(), <[f32]>::as_ptr);
     let mut out = Vec::new();
-    out.try_reserve_exact(shape.out_len()).map_err(|e| Error::Invalid(format!("the output: {e}")))?;
+    out.try_reserve_exact(shape.out_len())
+        .map_err(|e| Error::Invalid(format!("the output: {e}")))?;
     out.resize(shape.out_len(), 0.0);
     // SAFETY: the lengths of all slices were just compared with what `raw` says.
     call::check(|error| unsafe {
@@ -153,7 +154,13 @@ pub fn quantize(ty: GgmlType, x: &[f32]) -> Result<Vec<u8>> {
     // SAFETY: `x` has `x.len()` values and `out` the capacity that is passed.
     call::check(|error| unsafe {
         sys::tq_probe_quantize(
-            ty.id(), x.as_ptr(), x.len(), out.as_mut_ptr(), out.len(), &raw mut written, error,
+            ty.id(),
+            x.as_ptr(),
+            x.len(),
+            out.as_mut_ptr(),
+            out.len(),
+            &raw mut written,
+            error,
         )
     })?;
     Ok(out)
@@ -166,9 +173,7 @@ pub fn quantize(ty: GgmlType, x: &[f32]) -> Result<Vec<u8>> {
 pub fn dequantize(ty: GgmlType, row: &[u8]) -> Result<Vec<f32>> {
     let mut x = vec![0.0; ty.row_values(row.len())?];
     // SAFETY: `row` holds exactly the `x.len()` values that `x` takes.
-    call::check(|error| unsafe {
-        sys::tq_probe_dequantize(ty.id(), row.as_ptr(), x.len(), x.as_mut_ptr(), error)
-    })?;
+    call::check(|error| unsafe { sys::tq_probe_dequantize(ty.id(), row.as_ptr(), x.len(), x.as_mut_ptr(), error) })?;
     Ok(x)
 }
 
@@ -190,7 +195,11 @@ pub fn matmul_buffers(ty: GgmlType, m: usize, k: usize) -> Result<Vec<String>> {
 /// If the sizes do not fit each other, or the CPU cannot multiply by such a matrix.
 pub fn matmul(ty: GgmlType, buffer: Option<&str>, k: usize, a: &[f32], b: &[f32], n_threads: i32) -> Result<Vec<f32>> {
     if k == 0 || !a.len().is_multiple_of(k) || !b.len().is_multiple_of(k) {
-        return Err(Error::Invalid(format!("{} and {} values are not rows of {k}", a.len(), b.len())));
+        return Err(Error::Invalid(format!(
+            "{} and {} values are not rows of {k}",
+            a.len(),
+            b.len()
+        )));
     }
     let (m, n) = (a.len() / k, b.len() / k);
     let buffer = buffer.map(|name| c_string("buffer type", name)).transpose()?;
@@ -198,16 +207,33 @@ pub fn matmul(ty: GgmlType, buffer: Option<&str>, k: usize, a: &[f32], b: &[f32]
     let mut c = vec![0.0; m.saturating_mul(n)];
     // SAFETY: `a`, `b` and `c` have m*k, n*k and n*m values by the lines above; `buffer` outlives the call.
     call::check(|error| unsafe {
-        sys::tq_probe_matmul(ty.id(), name, m, n, k, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), n_threads, error)
+        sys::tq_probe_matmul(
+            ty.id(),
+            name,
+            m,
+            n,
+            k,
+            a.as_ptr(),
+            b.as_ptr(),
+            c.as_mut_ptr(),
+            n_threads,
+            error,
+        )
     })?;
     Ok(c)
 }
 
 /// Saturates: no slice is that long, so an absurd shape fails its length check.
 fn product(sizes: &[u32]) -> usize {
-    sizes.iter().fold(1_usize, |all, size| all.saturating_mul(*size as usize))
+    sizes
+        .iter()
+        .fold(1_usize, |all, size| all.saturating_mul(*size as usize))
 }
 
 fn same_len(what: &str, got: usize, expected: usize) -> Result<()> {
-    if got == expected { Ok(()) } else { Err(Error::Invalid(format!("{what}: {got} values, expected {expected}"))) }
+    if got == expected {
+        Ok(())
+    } else {
+        Err(Error::Invalid(format!("{what}: {got} values, expected {expected}")))
+    }
 }

@@ -61,7 +61,10 @@ impl Sampler {
             },
         )?;
         let raw = NonNull::new(raw).ok_or_else(|| Error::Engine("the engine returned no sampler".into()))?;
-        Ok(Self { raw, model: model.clone() })
+        Ok(Self {
+            raw,
+            model: model.clone(),
+        })
     }
 
     /// Chooses a token by the logits of batch entry `i` of the last decode. Follow it with [`accept`](Self::accept).
@@ -153,8 +156,21 @@ impl Logprobs {
         // checks the entry and the token.
         call::check(|error| unsafe {
             let (tokens, values) = (tokens.as_mut_ptr(), values.as_mut_ptr());
-            sys::tq_logits_top(context.raw(), i, n, tokens, values, &raw mut count, token, &raw mut own, error)
+            sys::tq_logits_top(
+                context.raw(),
+                i,
+                n,
+                tokens,
+                values,
+                &raw mut count,
+                token,
+                &raw mut own,
+                error,
+            )
         })?;
-        Ok(Self { token: own, top: tokens.into_iter().zip(values).take(count).collect() })
+        Ok(Self {
+            token: own,
+            top: tokens.into_iter().zip(values).take(count).collect(),
+        })
     }
 }

@@ -16,7 +16,7 @@ const MAX_HEADER: u32 = 1 << 20;
 pub struct SeqInfo {
     /// Version of the codec that packed it.
     pub codec_version: u32,
-    /// The model: architecture, parameters, layers, vocabulary.
+    /// The model: architecture, parameters, layers, vocabulary, fingerprint.
     pub model: String,
     /// `layer:k/v` of each KV layer.
     pub kv: String,
@@ -30,14 +30,25 @@ impl Context {
     fn seq_info(&mut self, seq: i32, bytes: u64) -> SeqInfo {
         let meta = self.model().meta();
         let model = format!(
-            "{} {} params, {} layers, n_embd {}, vocabulary {}",
-            meta.architecture, meta.n_params, meta.n_layer, meta.n_embd, meta.n_vocab
+            "{} {} params, {} layers, n_embd {}, vocabulary {}, fingerprint {}",
+            meta.architecture, meta.n_params, meta.n_layer, meta.n_embd, meta.n_vocab, meta.fingerprint
         );
-        let kv: Vec<String> = self.kv().layers.iter().map(|t| format!("{}:{}/{}", t.layer, t.k, t.v)).collect();
+        let kv: Vec<String> = self
+            .kv()
+            .layers
+            .iter()
+            .map(|t| format!("{}:{}/{}", t.layer, t.k, t.v))
+            .collect();
         // SAFETY: takes no arguments and reads a constant.
         let codec_version = unsafe { sys::tq_codec_version() };
         let last_position = self.memory().positions(seq).map(|(_, last)| last);
-        SeqInfo { codec_version, model, kv: kv.join(" "), last_position, bytes }
+        SeqInfo {
+            codec_version,
+            model,
+            kv: kv.join(" "),
+            last_position,
+            bytes,
+        }
     }
 
     /// Writes the cache of sequence `seq`; returns the bytes written.
@@ -74,7 +85,9 @@ impl Context {
         let info = read_header(&mut from)?;
         let here = self.seq_info(seq, info.bytes);
         let refuse = |what: &str, saved: &dyn std::fmt::Display, here: &dyn std::fmt::Display| {
-            Err(Error::Invalid(format!("the saved sequence has {what} `{saved}`, this context has `{here}`; it cannot be read here")))
+            Err(Error::Invalid(format!(
+                "the saved sequence has {what} `{saved}`, this context has `{here}`; it cannot be read here"
+            )))
         };
         if info.codec_version != here.codec_version {
             return refuse("codec version", &info.codec_version, &here.codec_version);
@@ -88,7 +101,11 @@ impl Context {
         let mut state = Vec::new();
         from.take(info.bytes).read_to_end(&mut state)?;
         if state.len() as u64 != info.bytes {
-            return Err(Error::Invalid(format!("the saved sequence is cut short: {} of {} bytes", state.len(), info.bytes)));
+            return Err(Error::Invalid(format!(
+                "the saved sequence is cut short: {} of {} bytes",
+                state.len(),
+                info.bytes
+            )));
         }
         let mut read = 0;
         // SAFETY: `state` is valid for its length; the slots are valid; the context is borrowed mutably.
@@ -100,7 +117,10 @@ impl Context {
 
     fn check_seq(&self, seq: i32) -> Result<()> {
         if seq < 0 || seq.unsigned_abs() >= self.config().n_seq_max {
-            return Err(Error::Invalid(format!("sequence {seq} does not exist; the context has {}", self.config().n_seq_max)));
+            return Err(Error::Invalid(format!(
+                "sequence {seq} does not exist; the context has {}",
+                self.config().n_seq_max
+            )));
         }
         Ok(())
     }
@@ -111,13 +131,17 @@ fn read_header(from: &mut impl Read) -> Result<SeqInfo> {
     let mut magic = [0; 8];
     from.read_exact(&mut magic).map_err(cut)?;
     if &magic != MAGIC {
-        return Err(Error::Invalid("this is no saved sequence: the signature is missing".into()));
+        return Err(Error::Invalid(
+            "this is no saved sequence: the signature is missing".into(),
+        ));
     }
     let mut len = [0; 4];
     from.read_exact(&mut len).map_err(cut)?;
     let len = u32::from_le_bytes(len);
     if len > MAX_HEADER {
-        return Err(Error::Invalid(format!("the saved sequence is damaged: a header of {len} bytes")));
+        return Err(Error::Invalid(format!(
+            "the saved sequence is damaged: a header of {len} bytes"
+        )));
     }
     let mut header = vec![0; len as usize];
     from.read_exact(&mut header).map_err(cut)?;

@@ -75,7 +75,10 @@ impl SynthParams {
     /// The default shape of another architecture.
     #[must_use]
     pub fn of(arch: &str) -> Self {
-        Self { arch: arch.into(), ..Self::default() }
+        Self {
+            arch: arch.into(),
+            ..Self::default()
+        }
     }
 
     /// Size in bytes of the file that [`write`](Self::write) would write.
@@ -125,8 +128,10 @@ impl SynthParams {
     }
 
     fn json(&self) -> Result<CString, Failure> {
-        let json = serde_json::to_string(self)
-            .map_err(|e| Failure { status: sys::TQ_INVALID, text: format!("the parameters: {e}") })?;
+        let json = serde_json::to_string(self).map_err(|e| Failure {
+            status: sys::TQ_INVALID,
+            text: format!("the parameters: {e}"),
+        })?;
         c_string("the parameters", &json)
     }
 }

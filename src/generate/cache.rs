@@ -9,8 +9,15 @@ pub(crate) fn keep_prefix(context: &mut Context, seq: i32, n: usize) -> usize {
     let kept = i32::try_from(n).unwrap_or(i32::MAX);
     let mut memory = context.memory();
     let removed = n > 0 && memory.remove(seq, kept..i32::MAX);
-    let first_needed = if window == 0 { 0 } else { (kept - window.cast_signed()).max(0) };
-    let whole = removed && memory.positions(seq).is_some_and(|(first, last)| first <= first_needed && last + 1 == kept);
+    let first_needed = if window == 0 {
+        0
+    } else {
+        (kept - window.cast_signed()).max(0)
+    };
+    let whole = removed
+        && memory
+            .positions(seq)
+            .is_some_and(|(first, last)| first <= first_needed && last + 1 == kept);
     if whole {
         return n;
     }

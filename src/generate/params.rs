@@ -36,7 +36,10 @@ impl GenParams {
 
     /// Always the most probable token.
     pub fn greedy() -> Self {
-        Self { sampling: SamplingParams::greedy(), ..Self::default() }
+        Self {
+            sampling: SamplingParams::greedy(),
+            ..Self::default()
+        }
     }
 
     /// Ends the answer after `n` tokens.

@@ -130,7 +130,12 @@ impl Session {
     pub fn new(mut context: Context) -> Self {
         context.memory().clear();
         let batch = Batch::new(context.n_batch() as usize);
-        Self { context, batch, tokens: Vec::new(), entry: None }
+        Self {
+            context,
+            batch,
+            tokens: Vec::new(),
+            entry: None,
+        }
     }
 
     /// The context.
@@ -170,9 +175,17 @@ impl Session {
             return Err(Error::Invalid("the prompt has no tokens".into()));
         }
         if wanted.len() >= n_ctx {
-            return Err(Error::ContextFull { n_prompt: wanted.len(), n_ctx });
+            return Err(Error::ContextFull {
+                n_prompt: wanted.len(),
+                n_ctx,
+            });
         }
-        let common = self.tokens.iter().zip(&wanted).take_while(|(have, want)| have == want).count();
+        let common = self
+            .tokens
+            .iter()
+            .zip(&wanted)
+            .take_while(|(have, want)| have == want)
+            .count();
         // the last token is computed in any case: its logits are needed
         self.truncate(common.min(wanted.len() - 1))?;
         let n_reused = self.tokens.len();
@@ -180,7 +193,11 @@ impl Session {
         let done = self.append(&wanted[n_reused..]);
         self.context.set_cancel(None);
         done?;
-        Ok(PrefillStats { n_prompt: wanted.len(), n_reused, elapsed: start.elapsed() })
+        Ok(PrefillStats {
+            n_prompt: wanted.len(),
+            n_reused,
+            elapsed: start.elapsed(),
+        })
     }
 
     /// Forgets all but the first `n` tokens; fewer stay if the model's memory cannot be cut there (recurrent layers).
@@ -208,7 +225,9 @@ impl Session {
     /// Otherwise as [`Generation::new`].
     pub fn generate(&mut self, params: &GenParams) -> Result<TokenStream<'_>> {
         if self.entry.is_none() {
-            return Err(Error::Invalid("there is no prompt to answer; call prompt() before generate()".into()));
+            return Err(Error::Invalid(
+                "there is no prompt to answer; call prompt() before generate()".into(),
+            ));
         }
         let generation = Generation::new(self.context.model(), params, &self.tokens)?;
         self.context.set_cancel(params.cancel.clone());
@@ -295,7 +314,9 @@ impl TokenStream<'_> {
                 Err(error) => return Err(error),
             }
         }
-        let Some(entry) = self.session.entry else { return Ok(None) };
+        let Some(entry) = self.session.entry else {
+            return Ok(None);
+        };
         let piece = self.generation.step(&mut self.session.context, entry)?;
         if self.generation.finished().is_none() {
             self.next = piece.as_ref().map(|piece| piece.token);
@@ -314,7 +335,9 @@ impl Iterator for TokenStream<'_> {
         let start = Instant::now();
         let piece = self.advance().transpose();
         self.elapsed += start.elapsed();
-        self.first_token = self.first_token.or_else(|| piece.is_some().then(|| self.started.elapsed()));
+        self.first_token = self
+            .first_token
+            .or_else(|| piece.is_some().then(|| self.started.elapsed()));
         self.ended = !matches!(piece, Some(Ok(_))) || self.generation.finished().is_some();
         piece
     }

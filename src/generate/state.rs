@@ -88,7 +88,10 @@ impl Generation {
             return Ok(self.end(FinishReason::Cancelled));
         }
         let token = self.sampler.sample(context, entry)?;
-        let logprobs = self.logprobs.map(|n| Logprobs::read(context, entry, n, token)).transpose()?;
+        let logprobs = self
+            .logprobs
+            .map(|n| Logprobs::read(context, entry, n, token))
+            .transpose()?;
         self.sampler.accept(token)?;
         self.n_tokens += 1;
         self.last = Some(token);
@@ -102,7 +105,11 @@ impl Generation {
         if found.stop.is_some() {
             self.finished = Some(FinishReason::Stop(found.stop.take()));
         } else if is_end || self.n_tokens >= self.max_tokens {
-            text += &self.flush(if is_end { FinishReason::Stop(None) } else { FinishReason::Length });
+            text += &self.flush(if is_end {
+                FinishReason::Stop(None)
+            } else {
+                FinishReason::Length
+            });
         }
         Ok((!is_end || !text.is_empty()).then_some(Piece { token, text, logprobs }))
     }
@@ -115,7 +122,11 @@ impl Generation {
         }
         let text = self.flush(reason);
         let token = self.last.filter(|_| !text.is_empty())?;
-        Some(Piece { token, text, logprobs: None })
+        Some(Piece {
+            token,
+            text,
+            logprobs: None,
+        })
     }
 
     /// Ends the answer and returns the text held back. A character cut short may still complete a stop string.

@@ -24,8 +24,15 @@ pub struct StopOutcome {
 impl StopMatcher {
     /// A matcher for `stops`; empty ones are ignored, because they would match before the first character.
     pub fn new(stops: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        let stops = stops.into_iter().map(Into::into).filter(|stop: &String| !stop.is_empty()).collect();
-        Self { stops, ..Self::default() }
+        let stops = stops
+            .into_iter()
+            .map(Into::into)
+            .filter(|stop: &String| !stop.is_empty())
+            .collect();
+        Self {
+            stops,
+            ..Self::default()
+        }
     }
 
     /// Appends text; returns what is certain now. After a match nothing is taken any more.
@@ -42,7 +49,10 @@ impl StopMatcher {
         }
         let keep = self.held.len() - self.pending();
         let rest = self.held.split_off(keep);
-        StopOutcome { text: std::mem::replace(&mut self.held, rest), stop: None }
+        StopOutcome {
+            text: std::mem::replace(&mut self.held, rest),
+            stop: None,
+        }
     }
 
     /// Nothing more comes: the text held back is no stop string after all.
@@ -101,8 +111,18 @@ mod tests {
         (&["abc", "bc", "c"], "xabc", "x", Some("abc")),
         (&["", "x"], "yyxz", "yy", Some("x")),
         (&[], "anything", "anything", None),
-        (&["\u{1f980}!", "\u{e9}t\u{e9}"], "un \u{e9}t\u{e8} et un \u{1f980}!", "un \u{e9}t\u{e8} et un ", Some("\u{1f980}!")),
-        (&["<|im_end|>", "<|im_start|>"], "a <| b <|im_x <|im_start|>", "a <| b <|im_x ", Some("<|im_start|>")),
+        (
+            &["\u{1f980}!", "\u{e9}t\u{e9}"],
+            "un \u{e9}t\u{e8} et un \u{1f980}!",
+            "un \u{e9}t\u{e8} et un ",
+            Some("\u{1f980}!"),
+        ),
+        (
+            &["<|im_end|>", "<|im_start|>"],
+            "a <| b <|im_x <|im_start|>",
+            "a <| b <|im_x ",
+            Some("<|im_start|>"),
+        ),
     ];
 
     #[test]
@@ -112,7 +132,11 @@ mod tests {
             for &a in &cuts {
                 for &b in cuts.iter().filter(|&&b| b >= a) {
                     let found = run(stops, [&text[..a], &text[a..b], &text[b..]]);
-                    assert_eq!(found, (answer.to_owned(), stop.map(str::to_owned)), "{text:?} cut at {a} and {b}");
+                    assert_eq!(
+                        found,
+                        (answer.to_owned(), stop.map(str::to_owned)),
+                        "{text:?} cut at {a} and {b}"
+                    );
                 }
             }
         }

@@ -83,7 +83,11 @@ mod tests {
             let whole = String::from_utf8_lossy(bytes);
             for a in 0..=bytes.len() {
                 for b in a..=bytes.len() {
-                    assert_eq!(decode([&bytes[..a], &bytes[a..b], &bytes[b..]]), whole, "{bytes:x?} cut at {a} and {b}");
+                    assert_eq!(
+                        decode([&bytes[..a], &bytes[a..b], &bytes[b..]]),
+                        whole,
+                        "{bytes:x?} cut at {a} and {b}"
+                    );
                 }
             }
         }

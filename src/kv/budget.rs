@@ -52,7 +52,11 @@ impl CacheShape {
     /// Positions one sequence can hold, as the engine rounds them (multiples of 256).
     pub const fn n_ctx_seq(&self) -> u64 {
         let padded = pad256(self.n_ctx as u64);
-        if self.unified { padded } else { pad256(padded / self.n_seq_max as u64) }
+        if self.unified {
+            padded
+        } else {
+            pad256(padded / self.n_seq_max as u64)
+        }
     }
 
     /// Cells of one stream of a layer's cache.
@@ -91,7 +95,8 @@ impl ResolvedKv {
             let cells = shape.cells(layer, meta) * shape.streams();
             let heads = u64::from(layer.n_head_kv);
             let side = |ty: KvType, head_dim: u32| {
-                ty.layout(head_dim).map_or(0, |layout| layout.row_bytes(heads * u64::from(head_dim)) * cells)
+                ty.layout(head_dim)
+                    .map_or(0, |layout| layout.row_bytes(heads * u64::from(head_dim)) * cells)
             };
             sum.k += side(types.k, layer.head_dim_k);
             sum.rotation += 4 * rotation_width(types.k, layer.head_dim_k, true).pow(2);

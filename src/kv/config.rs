@@ -88,10 +88,16 @@ impl KvCacheConfig {
         let guarded = self.guard && self.k.is_turbo() && needs_key_guard(meta);
         let k = if guarded { KvType::Q8_0 } else { self.k };
         if guarded {
-            notices.push(KvNotice::KeyGuard { architecture: meta.architecture.clone(), asked: self.k });
+            notices.push(KvNotice::KeyGuard {
+                architecture: meta.architecture.clone(),
+                asked: self.k,
+            });
         }
         if k.is_quantized() && has_sensitive_keys(meta) {
-            notices.push(KvNotice::SensitiveKeys { architecture: meta.architecture.clone(), k });
+            notices.push(KvNotice::SensitiveKeys {
+                architecture: meta.architecture.clone(),
+                k,
+            });
         }
         let kv_layers: Vec<usize> = (0..meta.layers.len()).filter(|&layer| meta.layers[layer].kv).collect();
         let types = self.layers.resolve(k, self.v, kv_layers.len())?;
@@ -101,8 +107,11 @@ impl KvCacheConfig {
         {
             notices.push(KvNotice::DefaultMode { mode });
         }
-        let layers: Vec<LayerTypes> =
-            kv_layers.into_iter().zip(types).map(|(layer, (k, v))| LayerTypes { layer, k, v }).collect();
+        let layers: Vec<LayerTypes> = kv_layers
+            .into_iter()
+            .zip(types)
+            .map(|(layer, (k, v))| LayerTypes { layer, k, v })
+            .collect();
         for types in &layers {
             let layer = &meta.layers[types.layer];
             for (ty, head_dim) in [(types.k, layer.head_dim_k), (types.v, layer.head_dim_v)] {
@@ -120,7 +129,13 @@ impl KvCacheConfig {
     /// # Errors
     /// As [`resolve`](Self::resolve).
     pub fn bytes(&self, meta: &ModelMeta, n_ctx: u32) -> Result<KvBytes> {
-        let shape = CacheShape { n_ctx, n_ubatch: 512, n_seq_max: 1, unified: self.unified, swa_full: self.swa_full };
+        let shape = CacheShape {
+            n_ctx,
+            n_ubatch: 512,
+            n_seq_max: 1,
+            unified: self.unified,
+            swa_full: self.swa_full,
+        };
         Ok(self.resolve(meta)?.bytes(meta, &shape))
     }
 

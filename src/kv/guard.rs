@@ -114,7 +114,10 @@ impl fmt::Display for KvNotice {
                  TURBO_LAYER_ADAPTIVE=0 or --layer-adaptive 0 turns it off"
             ),
             Self::CpuAttention { device } => {
-                write!(f, "attention of the layers on {device} runs on the CPU: expect it to be slow")
+                write!(
+                    f,
+                    "attention of the layers on {device} runs on the CPU: expect it to be slow"
+                )
             }
         }
     }
@@ -145,8 +148,17 @@ pub(super) fn check_cache_kind(meta: &ModelMeta, ty: KvType) -> Result<(), KvIss
 }
 
 pub(super) fn head_dim_issue(ty: KvType, head_dim: u32, layer: usize) -> KvIssue {
-    let works: Vec<&str> =
-        KvType::ALL.into_iter().filter(|other| other.layout(head_dim).is_some()).map(KvType::name).collect();
+    let works: Vec<&str> = KvType::ALL
+        .into_iter()
+        .filter(|other| other.layout(head_dim).is_some())
+        .map(KvType::name)
+        .collect();
     let blocks: Vec<String> = ty.layouts().map(|layout| layout.block.to_string()).collect();
-    KvIssue::HeadDim { ty, head_dim, layer, blocks: blocks.join(" and "), works: works.join(", ") }
+    KvIssue::HeadDim {
+        ty,
+        head_dim,
+        layer,
+        blocks: blocks.join(" and "),
+        works: works.join(", "),
+    }
 }

@@ -49,14 +49,54 @@ const MODES: [Raise; 8] = {
     const Q8: Option<KvType> = Some(KvType::Q8_0);
     const T4: Option<KvType> = Some(KvType::Turbo4);
     [
-        Raise { first: 0, last: 0, k: None, v: None },
-        Raise { first: 4, last: 4, k: Q8, v: Q8 },
-        Raise { first: 0, last: 8, k: Q8, v: Q8 },
-        Raise { first: 0, last: 4, k: Q8, v: Q8 },
-        Raise { first: 4, last: 0, k: Q8, v: Q8 },
-        Raise { first: 2, last: 2, k: None, v: T4 },
-        Raise { first: 0, last: 8, k: None, v: T4 },
-        Raise { first: 2, last: 2, k: None, v: Q8 },
+        Raise {
+            first: 0,
+            last: 0,
+            k: None,
+            v: None,
+        },
+        Raise {
+            first: 4,
+            last: 4,
+            k: Q8,
+            v: Q8,
+        },
+        Raise {
+            first: 0,
+            last: 8,
+            k: Q8,
+            v: Q8,
+        },
+        Raise {
+            first: 0,
+            last: 4,
+            k: Q8,
+            v: Q8,
+        },
+        Raise {
+            first: 4,
+            last: 0,
+            k: Q8,
+            v: Q8,
+        },
+        Raise {
+            first: 2,
+            last: 2,
+            k: None,
+            v: T4,
+        },
+        Raise {
+            first: 0,
+            last: 8,
+            k: None,
+            v: T4,
+        },
+        Raise {
+            first: 2,
+            last: 2,
+            k: None,
+            v: Q8,
+        },
     ]
 };
 
@@ -69,7 +109,9 @@ impl LayerPolicy {
         if usize::from(mode) < MODES.len() {
             Ok(Self::Mode(AdaptiveMode(mode)))
         } else {
-            Err(Error::Invalid(format!("layer-adaptive mode {mode} does not exist; modes are 0 to 7")))
+            Err(Error::Invalid(format!(
+                "layer-adaptive mode {mode} does not exist; modes are 0 to 7"
+            )))
         }
     }
 
@@ -82,9 +124,16 @@ impl LayerPolicy {
         match std::env::var("TURBO_LAYER_ADAPTIVE") {
             Err(_) => Ok(Self::Auto),
             Ok(value) if value.trim().is_empty() => Ok(Self::Auto),
-            Ok(value) => value.trim().parse().map_err(|_| ()).and_then(|mode| Self::mode(mode).map_err(|_| ())).map_err(
-                |()| Error::Invalid(format!("TURBO_LAYER_ADAPTIVE={value}: not a layer-adaptive mode; modes are 0 to 7")),
-            ),
+            Ok(value) => value
+                .trim()
+                .parse()
+                .map_err(|_| ())
+                .and_then(|mode| Self::mode(mode).map_err(|_| ()))
+                .map_err(|()| {
+                    Error::Invalid(format!(
+                        "TURBO_LAYER_ADAPTIVE={value}: not a layer-adaptive mode; modes are 0 to 7"
+                    ))
+                }),
         }
     }
 
@@ -111,9 +160,12 @@ impl LayerPolicy {
                     types.len()
                 )));
             }
-            Self::EdgesHigh { first, last, ty } => {
-                &Raise { first: *first as usize, last: *last as usize, k: Some(*ty), v: Some(*ty) }
-            }
+            Self::EdgesHigh { first, last, ty } => &Raise {
+                first: *first as usize,
+                last: *last as usize,
+                k: Some(*ty),
+                v: Some(*ty),
+            },
             _ => {
                 let mode = self.effective_mode(v).unwrap_or(0);
                 &MODES[if n_layers < MIN_LAYERS { 0 } else { usize::from(mode) }]
@@ -156,7 +208,11 @@ mod tests {
         ];
         for (number, raised, k, v) in table {
             for (layer, types) in mode(number, Turbo3, Turbo2, 10).into_iter().enumerate() {
-                let expected = if raised.contains(&layer) { (k, v) } else { (Turbo3, Turbo2) };
+                let expected = if raised.contains(&layer) {
+                    (k, v)
+                } else {
+                    (Turbo3, Turbo2)
+                };
                 assert_eq!(types, expected, "mode {number} layer {layer}");
             }
         }
@@ -170,7 +226,11 @@ mod tests {
 
     #[test]
     fn fewer_than_eight_layers_stay_uniform() {
-        assert!(mode(1, Turbo4, Turbo4, 7).iter().all(|types| *types == (Turbo4, Turbo4)));
+        assert!(
+            mode(1, Turbo4, Turbo4, 7)
+                .iter()
+                .all(|types| *types == (Turbo4, Turbo4))
+        );
         assert!(mode(1, Turbo4, Turbo4, 8).iter().all(|types| *types == (Q8_0, Q8_0)));
     }
 
@@ -178,13 +238,19 @@ mod tests {
     fn auto_means_mode_7_only_for_turbo2_values() {
         assert_eq!(LayerPolicy::Auto.effective_mode(Turbo2), Some(7));
         assert_eq!(LayerPolicy::Auto.effective_mode(Turbo3), Some(0));
-        assert_eq!(LayerPolicy::Auto.resolve(Turbo2, Turbo2, 8).unwrap(), mode(7, Turbo2, Turbo2, 8));
+        assert_eq!(
+            LayerPolicy::Auto.resolve(Turbo2, Turbo2, 8).unwrap(),
+            mode(7, Turbo2, Turbo2, 8)
+        );
     }
 
     #[test]
     fn bad_modes_and_maps_are_refused_with_the_numbers() {
         assert!(LayerPolicy::mode(8).unwrap_err().to_string().contains("0 to 7"));
-        let error = LayerPolicy::PerLayer(vec![(F16, F16); 3]).resolve(F16, F16, 8).unwrap_err().to_string();
+        let error = LayerPolicy::PerLayer(vec![(F16, F16); 3])
+            .resolve(F16, F16, 8)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains('3') && error.contains('8'), "{error}");
     }
 }

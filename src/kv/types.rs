@@ -56,7 +56,14 @@ impl Layout {
 include!(concat!(env!("OUT_DIR"), "/kv_registry.rs"));
 
 const fn plain(id: i32, name: &'static str, bits: u32, block: u32, bytes: u32) -> Layout {
-    Layout { id, name, family: name, bits, block, bytes }
+    Layout {
+        id,
+        name,
+        family: name,
+        bits,
+        block,
+        bytes,
+    }
 }
 
 // Upstream's types; tests/kv_types.rs compares every row with the engine.
@@ -125,18 +132,23 @@ impl KvType {
     /// The storage layouts of the type, widest block first.
     pub fn layouts(self) -> impl Iterator<Item = Layout> {
         let turbo = REGISTRY.into_iter().filter(move |layout| layout.family == self.name());
-        let upstream = UPSTREAM.into_iter().filter(move |(ty, _)| *ty == self).map(|(_, layout)| layout);
+        let upstream = UPSTREAM
+            .into_iter()
+            .filter(move |(ty, _)| *ty == self)
+            .map(|(_, layout)| layout);
         turbo.chain(upstream)
     }
 
     /// The layout for heads of `head_dim` values: the widest block that divides it; `None` if none does.
     pub fn layout(self, head_dim: u32) -> Option<Layout> {
-        self.layouts().find(|layout| head_dim > 0 && head_dim.is_multiple_of(layout.block))
+        self.layouts()
+            .find(|layout| head_dim > 0 && head_dim.is_multiple_of(layout.block))
     }
 
     /// Bytes of one head of `head_dim` values, or `None` if the type cannot store it.
     pub fn bytes_per_row(self, head_dim: u32) -> Option<usize> {
-        self.layout(head_dim).map(|layout| layout.row_bytes(u64::from(head_dim)) as usize)
+        self.layout(head_dim)
+            .map(|layout| layout.row_bytes(u64::from(head_dim)) as usize)
     }
 
     /// Bits per value, scales included, in the widest block.
@@ -146,7 +158,11 @@ impl KvType {
 
     /// The type with more bits per value: a policy never lowers what was asked for.
     pub fn max_precision(self, other: KvType) -> KvType {
-        if other.bits_per_value() > self.bits_per_value() { other } else { self }
+        if other.bits_per_value() > self.bits_per_value() {
+            other
+        } else {
+            self
+        }
     }
 }
 
@@ -195,7 +211,10 @@ mod tests {
             assert_eq!(ty.name().parse(), Ok(ty));
         }
         let message = "turbo5".parse::<KvType>().unwrap_err().to_string();
-        assert!(message.contains("turbo5") && message.contains("turbo4") && message.contains("q8_0"), "{message}");
+        assert!(
+            message.contains("turbo5") && message.contains("turbo4") && message.contains("q8_0"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -29,7 +29,10 @@ pub struct Arm {
 impl Arm {
     /// Tokens of a chunk at once.
     pub fn batched(kv: KvCacheConfig) -> Self {
-        Self { kv, mode: Mode::Batched }
+        Self {
+            kv,
+            mode: Mode::Batched,
+        }
     }
 
     /// Tokens one by one.
@@ -55,7 +58,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { n_threads: 0, n_parallel: 1, n_batch: 512, cancel: None }
+        Self {
+            n_threads: 0,
+            n_parallel: 1,
+            n_batch: 512,
+            cancel: None,
+        }
     }
 }
 
@@ -94,7 +102,11 @@ impl Options {
 
     /// Threads for what is not the engine's work.
     pub(super) fn all_threads(&self) -> usize {
-        let threads = if self.n_threads == 0 { memory::physical_cores() } else { self.n_threads };
+        let threads = if self.n_threads == 0 {
+            memory::physical_cores()
+        } else {
+            self.n_threads
+        };
         (threads * self.n_parallel.max(1)) as usize
     }
 }
@@ -120,7 +132,10 @@ impl Footprint {
     pub fn of(context: &Context) -> Result<Self> {
         let config = context.config();
         let predicted = context.kv_bytes();
-        let f16 = KvCacheConfig { guard: false, ..KvCacheConfig::default() };
+        let f16 = KvCacheConfig {
+            guard: false,
+            ..KvCacheConfig::default()
+        };
         let shape = CacheShape {
             n_ctx: config.n_ctx,
             n_ubatch: config.n_ubatch,
@@ -161,7 +176,13 @@ impl Runner {
         })?;
         context.set_cancel(options.cancel.clone());
         let n_vocab = model.meta().n_vocab as usize;
-        Ok(Self { context, mode: arm.mode, batch: Batch::new(n_batch as usize), n_vocab, logits: Vec::new() })
+        Ok(Self {
+            context,
+            mode: arm.mode,
+            batch: Batch::new(n_batch as usize),
+            n_vocab,
+            logits: Vec::new(),
+        })
     }
 
     pub fn footprint(&self) -> Result<Footprint> {
@@ -184,11 +205,15 @@ impl Runner {
             self.batch.clear();
             let first = slice.position + part * at_once;
             for (i, &token) in tokens.iter().enumerate() {
-                self.batch.push(token, (first + i) as i32, 0, scored.contains(&(first + i)));
+                self.batch
+                    .push(token, (first + i) as i32, 0, scored.contains(&(first + i)));
             }
             self.context.decode(&self.batch)?;
             for i in (0..tokens.len()).filter(|i| scored.contains(&(first + i))) {
-                let row = self.context.logits(i).ok_or_else(|| Error::Engine("the engine returned no logits".into()))?;
+                let row = self
+                    .context
+                    .logits(i)
+                    .ok_or_else(|| Error::Engine("the engine returned no logits".into()))?;
                 if row.iter().any(|logit| logit.is_nan() || *logit == f32::INFINITY) {
                     let kv = &self.context.config().kv;
                     return Err(Error::Engine(format!(
@@ -206,7 +231,10 @@ impl Runner {
 
     /// Logits of the scored positions of the last run.
     pub fn rows(&self) -> Rows<'_> {
-        Rows { logits: &self.logits, n_vocab: self.n_vocab }
+        Rows {
+            logits: &self.logits,
+            n_vocab: self.n_vocab,
+        }
     }
 }
 

@@ -49,7 +49,9 @@ impl Corpus {
     pub fn from_tokens(tokens: &[Token], n_ctx: u32, bos: Option<Token>) -> Result<Self> {
         let n_ctx = n_ctx as usize;
         if n_ctx < 4 {
-            return Err(Error::Invalid(format!("chunks of {n_ctx} tokens cannot be scored; use at least 4")));
+            return Err(Error::Invalid(format!(
+                "chunks of {n_ctx} tokens cannot be scored; use at least 4"
+            )));
         }
         if tokens.len() < n_ctx {
             return Err(Error::Invalid(format!(
@@ -62,7 +64,10 @@ impl Corpus {
             tokens[0] = bos.unwrap_or(tokens[0]);
             Chunk { number, tokens }
         };
-        Ok(Self { n_ctx, chunks: tokens.chunks_exact(n_ctx).enumerate().map(chunk).collect() })
+        Ok(Self {
+            n_ctx,
+            chunks: tokens.chunks_exact(n_ctx).enumerate().map(chunk).collect(),
+        })
     }
 
     /// At most `n` of the chunks, spread evenly from the first on.
@@ -70,7 +75,10 @@ impl Corpus {
     pub fn spread(&self, n: usize) -> Self {
         let all = self.chunks.len();
         let n = n.min(all);
-        Self { n_ctx: self.n_ctx, chunks: (0..n).map(|i| self.chunks[i * all / n].clone()).collect() }
+        Self {
+            n_ctx: self.n_ctx,
+            chunks: (0..n).map(|i| self.chunks[i * all / n].clone()).collect(),
+        }
     }
 
     /// The chunks.
@@ -96,7 +104,12 @@ impl Corpus {
             let position = i * n_batch;
             let end = (position + tokens.len()).min(scored.end);
             let first_scored = position.max(scored.start).min(end);
-            Slice { tokens, position, first_scored, targets: &chunk.tokens[first_scored + 1..end + 1] }
+            Slice {
+                tokens,
+                position,
+                first_scored,
+                targets: &chunk.tokens[first_scored + 1..end + 1],
+            }
         })
     }
 }
@@ -123,7 +136,12 @@ mod tests {
             let mut targets = Vec::new();
             for slice in corpus.slices(&corpus.chunks()[0], n_batch) {
                 assert_eq!(slice.tokens[0], slice.position as Token);
-                assert!(slice.targets.first().is_none_or(|&token| token as usize == slice.first_scored + 1));
+                assert!(
+                    slice
+                        .targets
+                        .first()
+                        .is_none_or(|&token| token as usize == slice.first_scored + 1)
+                );
                 targets.extend_from_slice(slice.targets);
             }
             assert_eq!(targets, (11..20).collect::<Vec<_>>(), "{n_batch}");
@@ -133,7 +151,14 @@ mod tests {
     #[test]
     fn a_subset_is_spread_over_the_text() {
         let corpus = Corpus::from_tokens(&[0; 100], 10, None).unwrap();
-        let numbers = |n| corpus.spread(n).chunks().iter().map(|chunk| chunk.number).collect::<Vec<_>>();
+        let numbers = |n| {
+            corpus
+                .spread(n)
+                .chunks()
+                .iter()
+                .map(|chunk| chunk.number)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(numbers(4), [0, 2, 5, 7]);
         assert_eq!(numbers(99), (0..10).collect::<Vec<_>>());
         assert!(numbers(0).is_empty());

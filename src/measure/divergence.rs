@@ -1,10 +1,10 @@
 //! How far a compressed cache moves a model's predictions: Kullback-Leibler divergence against another cache, token by token.
 
+use super::Progress;
 use super::arm::{Arm, Footprint, Options, Runner};
 use super::corpus::{Corpus, Slice};
 use super::scores::{TokenScore, compare, parallel};
 use super::stats::{self, Bootstrap, Interval, Sorted};
-use super::Progress;
 use crate::{Error, Model, Result};
 use serde::Serialize;
 use std::sync::{Mutex, PoisonError};
@@ -58,10 +58,15 @@ pub fn divergence(
     mut progress: impl FnMut(Progress),
 ) -> Result<Measurement> {
     if let Some(pair) = pairs.iter().find(|pair| pair.base.max(pair.candidate) >= arms.len()) {
-        return Err(Error::Invalid(format!("{pair:?} names an arm that is not among the {}", arms.len())));
+        return Err(Error::Invalid(format!(
+            "{pair:?} names an arm that is not among the {}",
+            arms.len()
+        )));
     }
-    let mut runners: Vec<Runner> =
-        arms.iter().map(|arm| Runner::new(model, arm, corpus, options)).collect::<Result<_>>()?;
+    let mut runners: Vec<Runner> = arms
+        .iter()
+        .map(|arm| Runner::new(model, arm, corpus, options))
+        .collect::<Result<_>>()?;
     let mut results = vec![Divergence::default(); pairs.len()];
     let threads = options.all_threads();
     let of = corpus.chunks().len();
@@ -69,21 +74,32 @@ pub fn divergence(
         progress(Progress { chunks: done, of });
         runners.iter_mut().for_each(Runner::start_chunk);
         for result in &mut results {
-            result.chunks.push(ChunkScores { number: chunk.number, tokens: Vec::with_capacity(corpus.scored().len()) });
+            result.chunks.push(ChunkScores {
+                number: chunk.number,
+                tokens: Vec::with_capacity(corpus.scored().len()),
+            });
         }
         for slice in corpus.slices(chunk, options.n_batch as usize) {
             run_all(&mut runners, &slice, corpus, options)?;
             for (pair, result) in pairs.iter().zip(&mut results) {
                 let (base, candidate) = (runners[pair.base].rows(), runners[pair.candidate].rows());
                 let scores = parallel(base.len(), threads, |i| {
-                    compare(base.get(i), candidate.get(i), slice.targets[i], (slice.first_scored + i) as u32)
+                    compare(
+                        base.get(i),
+                        candidate.get(i),
+                        slice.targets[i],
+                        (slice.first_scored + i) as u32,
+                    )
                 });
                 result.chunks[done].tokens.extend(scores);
             }
         }
     }
     progress(Progress { chunks: of, of });
-    Ok(Measurement { arms: runners.iter().map(Runner::footprint).collect::<Result<_>>()?, pairs: results })
+    Ok(Measurement {
+        arms: runners.iter().map(Runner::footprint).collect::<Result<_>>()?,
+        pairs: results,
+    })
 }
 
 /// Computes a slice with every arm, `n_parallel` of them at a time.
@@ -102,7 +118,10 @@ fn run_all(runners: &mut [Runner], slice: &Slice<'_>, corpus: &Corpus, options: 
     std::thread::scope(|scope| {
         let workers: Vec<_> = (1..options.n_parallel).map(|_| scope.spawn(work)).collect();
         let here = work();
-        workers.into_iter().map(|worker| worker.join().expect("an arm does not panic")).fold(here, Result::and)
+        workers
+            .into_iter()
+            .map(|worker| worker.join().expect("an arm does not panic"))
+            .fold(here, Result::and)
     })
 }
 
@@ -141,21 +160,34 @@ impl Divergence {
     /// The chunks with these numbers only.
     #[must_use]
     pub fn only(&self, numbers: &[usize]) -> Self {
-        Self { chunks: self.chunks.iter().filter(|chunk| numbers.contains(&chunk.number)).cloned().collect() }
+        Self {
+            chunks: self
+                .chunks
+                .iter()
+                .filter(|chunk| numbers.contains(&chunk.number))
+                .cloned()
+                .collect(),
+        }
     }
 
     /// The share of positions whose most probable token changed, in `buckets` equal ranges of the position; a bucket without
     /// tokens is NaN.
     pub fn flips_by_depth(&self, buckets: usize) -> Vec<f64> {
         let positions = || self.tokens().map(|token| token.position as usize);
-        let (first, end) = (positions().min().unwrap_or(0), positions().max().map_or(0, |last| last + 1));
+        let (first, end) = (
+            positions().min().unwrap_or(0),
+            positions().max().map_or(0, |last| last + 1),
+        );
         let mut counts = vec![(0_usize, 0_usize); buckets];
         for token in self.tokens().take_while(|_| buckets > 0) {
             let bucket = &mut counts[(token.position as usize - first) * buckets / (end - first)];
             bucket.0 += usize::from(!token.same_top);
             bucket.1 += 1;
         }
-        counts.into_iter().map(|(flips, tokens)| flips as f64 / tokens as f64).collect()
+        counts
+            .into_iter()
+            .map(|(flips, tokens)| flips as f64 / tokens as f64)
+            .collect()
     }
 
     /// The numbers that a table shows.
@@ -222,15 +254,23 @@ mod tests {
     }
 
     fn divergence() -> Divergence {
-        let chunk = |number, kl: &[f64]| ChunkScores { number, tokens: scores(kl) };
-        Divergence { chunks: vec![chunk(0, &[0.0, 0.1, 0.2, 0.7]), chunk(3, &[0.0, 0.3, 0.8, 0.9])] }
+        let chunk = |number, kl: &[f64]| ChunkScores {
+            number,
+            tokens: scores(kl),
+        };
+        Divergence {
+            chunks: vec![chunk(0, &[0.0, 0.1, 0.2, 0.7]), chunk(3, &[0.0, 0.3, 0.8, 0.9])],
+        }
     }
 
     #[test]
     fn summary_of_known_scores() {
         let summary = divergence().summary(&Bootstrap::default());
         assert_eq!((summary.n_chunks, summary.n_tokens), (2, 8));
-        assert!((summary.kl.estimate - 0.375).abs() < 1e-12 && (summary.kl.low - 0.25).abs() < 1e-12, "{summary:?}");
+        assert!(
+            (summary.kl.estimate - 0.375).abs() < 1e-12 && (summary.kl.low - 0.25).abs() < 1e-12,
+            "{summary:?}"
+        );
         assert!((summary.ppl_base - 2.0_f64.exp()).abs() < 1e-12);
         assert!((summary.ppl_ratio.estimate - 0.5_f64.exp()).abs() < 1e-12);
         assert_eq!(summary.same_top.estimate, 5.0 / 8.0);

@@ -43,8 +43,14 @@ const ANSWER_ROOM: u32 = 256;
 /// # Errors
 /// [`Error::Invalid`] with the number of the line that is none.
 pub fn parse_needles(lines: &str) -> Result<Vec<Needle>> {
-    let parse = |(i, line)| serde_json::from_str(line).map_err(|e| Error::Invalid(format!("needles, line {}: {e}", i + 1)));
-    lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
+    let parse =
+        |(i, line)| serde_json::from_str(line).map_err(|e| Error::Invalid(format!("needles, line {}: {e}", i + 1)));
+    lines
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(parse)
+        .collect()
 }
 
 /// Asks for all needles, greedily, each in an empty cache.
@@ -61,9 +67,14 @@ pub fn needles(
     let mut answers = Vec::with_capacity(needles.len());
     let mut session: Option<Session> = None;
     for (done, needle) in needles.iter().enumerate() {
-        progress(Progress { chunks: done, of: needles.len() });
+        progress(Progress {
+            chunks: done,
+            of: needles.len(),
+        });
         let n_ctx = needle.ctx + ANSWER_ROOM;
-        let reusable = session.take().filter(|session| session.context().config().n_ctx == n_ctx);
+        let reusable = session
+            .take()
+            .filter(|session| session.context().config().n_ctx == n_ctx);
         let session = session.insert(match reusable {
             Some(session) => session,
             None => Session::new(model.context(ContextConfig {
@@ -77,23 +88,32 @@ pub fn needles(
         });
         session.truncate(0)?;
         session.prompt_until(Prompt::Text(needle.prompt.clone()), options.cancel.clone())?;
-        let (answer, _) = session.generate(&GenParams::greedy().max_tokens(ANSWER_TOKENS))?.text()?;
+        let (answer, _) = session
+            .generate(&GenParams::greedy().max_tokens(ANSWER_TOKENS))?
+            .text()?;
         if options.is_cancelled() {
             return Err(Error::Cancelled);
         }
         let found = has_word(answer.lines().next().unwrap_or(""), &needle.expected);
-        answers.push(NeedleAnswer { ctx: needle.ctx, expected: needle.expected.clone(), answer, found });
+        answers.push(NeedleAnswer {
+            ctx: needle.ctx,
+            expected: needle.expected.clone(),
+            answer,
+            found,
+        });
     }
-    progress(Progress { chunks: needles.len(), of: needles.len() });
+    progress(Progress {
+        chunks: needles.len(),
+        of: needles.len(),
+    });
     Ok(answers)
 }
 
 /// Whether `word` stands in `line` and is not a part of a longer word or number; hyphens join words.
 fn has_word(line: &str, word: &str) -> bool {
     let joins = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
-    line.match_indices(word).any(|(at, _)| {
-        !line[..at].ends_with(joins) && !line[at + word.len()..].starts_with(joins)
-    })
+    line.match_indices(word)
+        .any(|(at, _)| !line[..at].ends_with(joins) && !line[at + word.len()..].starts_with(joins))
 }
 
 #[cfg(test)]

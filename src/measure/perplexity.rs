@@ -1,10 +1,10 @@
 //! Perplexity of a text with one cache.
 
+use super::Progress;
 use super::arm::{Arm, Footprint, Options, Runner};
 use super::corpus::Corpus;
 use super::scores::{nll, parallel};
 use super::stats::{self, Bootstrap, Interval};
-use super::Progress;
 use crate::{Error, Model, Result};
 
 /// Negative log-probabilities of the scored tokens, by chunk.
@@ -49,7 +49,10 @@ pub fn perplexity(
     let threads = options.all_threads();
     let mut chunks = Vec::with_capacity(corpus.chunks().len());
     for (done, chunk) in corpus.chunks().iter().enumerate() {
-        progress(Progress { chunks: done, of: corpus.chunks().len() });
+        progress(Progress {
+            chunks: done,
+            of: corpus.chunks().len(),
+        });
         runner.start_chunk();
         let mut scores = Vec::with_capacity(corpus.scored().len());
         for slice in corpus.slices(chunk, options.n_batch as usize) {
@@ -62,6 +65,12 @@ pub fn perplexity(
         }
         chunks.push(scores);
     }
-    progress(Progress { chunks: chunks.len(), of: chunks.len() });
-    Ok(Perplexity { chunks, footprint: runner.footprint()? })
+    progress(Progress {
+        chunks: chunks.len(),
+        of: chunks.len(),
+    });
+    Ok(Perplexity {
+        chunks,
+        footprint: runner.footprint()?,
+    })
 }

@@ -50,7 +50,11 @@ pub fn compare(base: &[f32], candidate: &[f32], next: Token, position: u32) -> T
         let ln_p = f64::from(b) - base_norm;
         let p = ln_p.exp();
         // an entry that the base excludes (-inf) adds nothing, whatever the candidate says
-        if p > 0.0 { p * (ln_p - (f64::from(c) - norm)) } else { 0.0 }
+        if p > 0.0 {
+            p * (ln_p - (f64::from(c) - norm))
+        } else {
+            0.0
+        }
     });
     TokenScore {
         position,
@@ -73,7 +77,10 @@ pub(super) fn parallel<T: Send>(n: usize, threads: usize, score: impl Fn(usize) 
             .step_by(share)
             .map(|from| scope.spawn(move || (from..n.min(from + share)).map(score).collect::<Vec<T>>()))
             .collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("scoring does not panic")).collect()
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().expect("scoring does not panic"))
+            .collect()
     })
 }
 
@@ -106,7 +113,10 @@ mod tests {
     fn small_probabilities_count_and_excluded_entries_do_not() {
         // a base tail far below exp(-16), which a 16-bit table of log-probabilities would drop
         let score = compare(&[0.0, -40.0], &[0.0, -4000.0], 0, 0);
-        assert!((score.kl - 3960.0 * (-40.0_f64).exp()).abs() < 1e-16 && score.kl > 0.0, "{score:?}");
+        assert!(
+            (score.kl - 3960.0 * (-40.0_f64).exp()).abs() < 1e-16 && score.kl > 0.0,
+            "{score:?}"
+        );
         let excluded = compare(&[0.0, f32::NEG_INFINITY], &[0.0, f32::NEG_INFINITY], 0, 0);
         assert_eq!(excluded.kl, 0.0);
         assert_eq!(compare(&[0.0, 0.0], &[0.0, f32::NEG_INFINITY], 0, 0).kl, f64::INFINITY);
@@ -121,7 +131,10 @@ mod tests {
     #[test]
     fn threads_do_not_change_the_order() {
         for threads in [0, 1, 2, 3, 64] {
-            assert_eq!(parallel(10, threads, |i| i * i), (0..10).map(|i| i * i).collect::<Vec<_>>());
+            assert_eq!(
+                parallel(10, threads, |i| i * i),
+                (0..10).map(|i| i * i).collect::<Vec<_>>()
+            );
         }
         assert!(parallel(0, 2, |i| i).is_empty());
     }

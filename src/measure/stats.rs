@@ -42,13 +42,19 @@ impl Sorted {
     /// The value below which the share `q` of the values lies, interpolated between neighbours (`q` is clamped to 0..=1);
     /// NaN if there are no values.
     pub fn quantile(&self, q: f64) -> f64 {
-        let Some(last) = self.0.len().checked_sub(1) else { return f64::NAN };
+        let Some(last) = self.0.len().checked_sub(1) else {
+            return f64::NAN;
+        };
         let at = q.clamp(0.0, 1.0) * last as f64;
         let below = at.floor() as usize;
         let (low, high) = (self.0[below], self.0[(below + 1).min(last)]);
         let part = at - below as f64;
         // not `low + part * (high - low)`: equal infinite neighbours would give NaN
-        if part == 0.0 || low == high { low } else { low * (1.0 - part) + high * part }
+        if part == 0.0 || low == high {
+            low
+        } else {
+            low * (1.0 - part) + high * part
+        }
     }
 }
 
@@ -67,7 +73,11 @@ impl Interval {
     /// The interval of an increasing function of the estimate.
     #[must_use]
     pub fn map(self, f: impl Fn(f64) -> f64) -> Self {
-        Self { estimate: f(self.estimate), low: f(self.low), high: f(self.high) }
+        Self {
+            estimate: f(self.estimate),
+            low: f(self.low),
+            high: f(self.high),
+        }
     }
 
     /// Whether `value` lies in it.
@@ -94,14 +104,20 @@ pub struct Bootstrap {
 
 impl Default for Bootstrap {
     fn default() -> Self {
-        Self { resamples: 4000, seed: 1, confidence: 0.95 }
+        Self {
+            resamples: 4000,
+            seed: 1,
+            confidence: 0.95,
+        }
     }
 }
 
 impl Bootstrap {
     /// The interval of the mean.
     pub fn mean(&self, values: &[f64]) -> Interval {
-        self.statistic(values.len(), |draw| draw.map(|i| values[i]).sum::<f64>() / values.len() as f64)
+        self.statistic(values.len(), |draw| {
+            draw.map(|i| values[i]).sum::<f64>() / values.len() as f64
+        })
     }
 
     /// The interval of `mean(a) - mean(b)` where `a[i]` and `b[i]` belong together. Surplus values of one are ignored.
@@ -122,10 +138,16 @@ impl Bootstrap {
     /// with one, the interval is that one point: it says nothing about the spread.
     fn statistic(&self, n: usize, statistic: impl Fn(&mut dyn Iterator<Item = usize>) -> f64) -> Interval {
         if n == 0 {
-            return Interval { estimate: f64::NAN, low: f64::NAN, high: f64::NAN };
+            return Interval {
+                estimate: f64::NAN,
+                low: f64::NAN,
+                high: f64::NAN,
+            };
         }
         let mut rng = SplitMix64(self.seed);
-        let drawn = (0..self.resamples).map(|_| statistic(&mut (0..n).map(|_| rng.below(n)))).collect();
+        let drawn = (0..self.resamples)
+            .map(|_| statistic(&mut (0..n).map(|_| rng.below(n))))
+            .collect();
         let drawn = Sorted::new(drawn);
         let outside = (1.0 - self.confidence) / 2.0;
         Interval {
@@ -176,17 +198,35 @@ mod tests {
     #[test]
     fn quantiles_interpolate_as_numpy_does() {
         let sorted = Sorted::new(vec![4.0, 1.0, 3.0, 2.0]);
-        for (q, expected) in [(0.0, 1.0), (0.25, 1.75), (0.5, 2.5), (0.9, 3.7), (1.0, 4.0), (-1.0, 1.0), (7.0, 4.0)] {
+        for (q, expected) in [
+            (0.0, 1.0),
+            (0.25, 1.75),
+            (0.5, 2.5),
+            (0.9, 3.7),
+            (1.0, 4.0),
+            (-1.0, 1.0),
+            (7.0, 4.0),
+        ] {
             assert!((sorted.quantile(q) - expected).abs() < 1e-12, "{q}");
         }
         assert_eq!(Sorted::new(vec![5.0]).quantile(0.3), 5.0);
-        assert_eq!(Sorted::new(vec![1.0, f64::INFINITY, f64::INFINITY]).quantile(0.8), f64::INFINITY);
+        assert_eq!(
+            Sorted::new(vec![1.0, f64::INFINITY, f64::INFINITY]).quantile(0.8),
+            f64::INFINITY
+        );
     }
 
     #[test]
     fn zero_spread_gives_an_interval_of_width_zero() {
         let interval = Bootstrap::default().mean(&[0.25; 40]);
-        assert_eq!(interval, Interval { estimate: 0.25, low: 0.25, high: 0.25 });
+        assert_eq!(
+            interval,
+            Interval {
+                estimate: 0.25,
+                low: 0.25,
+                high: 0.25
+            }
+        );
         assert_eq!(interval.half_width(), 0.0);
     }
 
@@ -194,11 +234,15 @@ mod tests {
     fn the_interval_of_a_mean_is_close_to_the_normal_one() {
         let mut rng = SplitMix64(7);
         // sums of twelve uniform values: nearly normal
-        let values: Vec<f64> =
-            (0..400).map(|_| (0..12).map(|_| rng.next() as f64 / u64::MAX as f64).sum::<f64>() - 6.0).collect();
+        let values: Vec<f64> = (0..400)
+            .map(|_| (0..12).map(|_| rng.next() as f64 / u64::MAX as f64).sum::<f64>() - 6.0)
+            .collect();
         let interval = Bootstrap::default().mean(&values);
         let expected = 1.96 * standard_error(&values);
-        assert!((interval.half_width() / expected - 1.0).abs() < 0.1, "{interval:?}, expected width {expected}");
+        assert!(
+            (interval.half_width() / expected - 1.0).abs() < 0.1,
+            "{interval:?}, expected width {expected}"
+        );
         assert!(interval.contains(interval.estimate));
     }
 
@@ -206,10 +250,17 @@ mod tests {
     fn pairing_removes_what_both_sides_share() {
         // the chunks differ a hundredfold more than the two arms do
         let b: Vec<f64> = (0..50).map(|i| f64::from(i) * 0.1).collect();
-        let a: Vec<f64> = b.iter().enumerate().map(|(i, b)| b + if i % 2 == 0 { 0.02 } else { 0.03 }).collect();
+        let a: Vec<f64> = b
+            .iter()
+            .enumerate()
+            .map(|(i, b)| b + if i % 2 == 0 { 0.02 } else { 0.03 })
+            .collect();
         let bootstrap = Bootstrap::default();
         let paired = bootstrap.mean_difference(&a, &b);
-        assert!(paired.low > 0.0 && (paired.estimate - 0.025).abs() < 1e-12, "{paired:?}");
+        assert!(
+            paired.low > 0.0 && (paired.estimate - 0.025).abs() < 1e-12,
+            "{paired:?}"
+        );
         let ratio = bootstrap.mean_ratio(&a, &b);
         assert!(ratio.low > 1.0 && ratio.contains(ratio.estimate), "{ratio:?}");
         assert!(bootstrap.mean(&a).half_width() > 20.0 * paired.half_width());
@@ -218,7 +269,13 @@ mod tests {
     #[test]
     fn equal_seeds_give_equal_intervals() {
         let values: Vec<f64> = (0..40).map(|i| f64::from(i).sqrt()).collect();
-        let interval = |seed| Bootstrap { seed, ..Default::default() }.mean(&values);
+        let interval = |seed| {
+            Bootstrap {
+                seed,
+                ..Default::default()
+            }
+            .mean(&values)
+        };
         assert_eq!(interval(3), interval(3));
         assert_ne!(interval(3), interval(4));
     }

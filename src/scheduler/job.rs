@@ -85,7 +85,10 @@ pub(super) struct Queued {
 
 impl Queued {
     pub(super) fn new(job: Job) -> Self {
-        Self { job, since: Instant::now() }
+        Self {
+            job,
+            since: Instant::now(),
+        }
     }
 
     pub(super) fn is_cancelled(&self) -> bool {

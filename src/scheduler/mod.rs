@@ -98,19 +98,21 @@ impl Scheduler {
             shared: Arc::clone(&shared),
             thread: Mutex::default(),
         };
-        let thread = std::thread::Builder::new().name("turboquant-engine".into()).spawn(move || {
-            let worker = std::panic::AssertUnwindSafe(|| worker::Worker::new(context, Arc::clone(&shared)).run());
-            let why = match std::panic::catch_unwind(worker) {
-                Ok(()) => "it was asked to",
-                Err(_) => "the engine thread panicked",
-            };
-            let mut state = shared.lock();
-            state.stopped = Some(why.to_owned());
-            state.busy = 0;
-            for mut job in state.queue.drain(..) {
-                job.fail(Error::Cancelled);
-            }
-        });
+        let thread = std::thread::Builder::new()
+            .name("turboquant-engine".into())
+            .spawn(move || {
+                let worker = std::panic::AssertUnwindSafe(|| worker::Worker::new(context, Arc::clone(&shared)).run());
+                let why = match std::panic::catch_unwind(worker) {
+                    Ok(()) => "it was asked to",
+                    Err(_) => "the engine thread panicked",
+                };
+                let mut state = shared.lock();
+                state.stopped = Some(why.to_owned());
+                state.busy = 0;
+                for mut job in state.queue.drain(..) {
+                    job.fail(Error::Cancelled);
+                }
+            });
         match thread {
             Ok(thread) => *handle.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread),
             Err(error) => handle.shared.lock().stopped = Some(format!("its thread could not be started: {error}")),
@@ -139,7 +141,10 @@ impl Scheduler {
             return Err(SubmitError::Refused(Error::Invalid("the prompt has no tokens".into())));
         }
         if n_prompt >= self.0.n_ctx_seq {
-            return Err(SubmitError::Refused(Error::ContextFull { n_prompt, n_ctx: self.0.n_ctx_seq }));
+            return Err(SubmitError::Refused(Error::ContextFull {
+                n_prompt,
+                n_ctx: self.0.n_ctx_seq,
+            }));
         }
         let state = self.0.shared.lock();
         if let Some(why) = &state.stopped {
@@ -186,7 +191,10 @@ impl Scheduler {
 impl Handle {
     fn stop(&self) {
         self.shared.stop.cancel();
-        self.shared.lock().stopped.get_or_insert_with(|| "it was asked to".into());
+        self.shared
+            .lock()
+            .stopped
+            .get_or_insert_with(|| "it was asked to".into());
         self.shared.wake.notify_all();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {

@@ -69,11 +69,22 @@ impl Running {
 
 impl Slot {
     pub(super) fn new(seq: i32) -> Self {
-        Self { seq, cached: Vec::new(), last_used: Instant::now(), running: None, in_batch: Vec::new(), entry: None }
+        Self {
+            seq,
+            cached: Vec::new(),
+            last_used: Instant::now(),
+            running: None,
+            in_batch: Vec::new(),
+            entry: None,
+        }
     }
 
     pub(super) fn common_prefix(&self, prompt: &[Token]) -> usize {
-        self.cached.iter().zip(prompt).take_while(|(have, want)| have == want).count()
+        self.cached
+            .iter()
+            .zip(prompt)
+            .take_while(|(have, want)| have == want)
+            .count()
     }
 
     /// Begins a job in this idle slot.
@@ -84,10 +95,17 @@ impl Slot {
             Err(error) => return queued.fail(error),
         };
         // The last token is computed in any case: its logits are needed.
-        let keep = if queued.job.reuse_prefix { self.common_prefix(&prompt).min(prompt.len() - 1) } else { 0 };
+        let keep = if queued.job.reuse_prefix {
+            self.common_prefix(&prompt).min(prompt.len() - 1)
+        } else {
+            0
+        };
         self.cut(context, keep);
         let n_cached = self.cached.len();
-        let started = JobEvent::Started { n_prompt: prompt.len(), n_cached };
+        let started = JobEvent::Started {
+            n_prompt: prompt.len(),
+            n_cached,
+        };
         if queued.job.sink.send(started).is_break() {
             return;
         }
@@ -127,7 +145,9 @@ impl Slot {
     /// The batch was computed: its tokens are in the cache, and the next one is chosen if it is time.
     pub(super) fn computed(&mut self, context: &mut Context) {
         self.cached.append(&mut self.in_batch);
-        let (Some(running), Some(entry)) = (&mut self.running, self.entry.take()) else { return };
+        let (Some(running), Some(entry)) = (&mut self.running, self.entry.take()) else {
+            return;
+        };
         running.first_token.get_or_insert_with(Instant::now);
         match running.generation.step(context, entry) {
             Err(error) => self.fail(error),

@@ -20,7 +20,13 @@ impl Worker {
     pub(super) fn new(context: Context, shared: Arc<Shared>) -> Self {
         let budget = context.config().n_ubatch as usize;
         let slots = (0..context.config().n_seq_max as i32).map(Slot::new).collect();
-        Self { context, shared, slots, batch: Batch::new(budget), budget }
+        Self {
+            context,
+            shared,
+            slots,
+            batch: Batch::new(budget),
+            budget,
+        }
     }
 
     pub(super) fn run(mut self) {
@@ -44,7 +50,11 @@ impl Worker {
         let idle = self.busy() == 0;
         let mut state = self.shared.lock();
         while idle && state.queue.is_empty() && state.stopped.is_none() {
-            state = self.shared.wake.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+            state = self
+                .shared
+                .wake
+                .wait(state)
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
         }
         state.stopped.is_none()
     }
@@ -72,12 +82,19 @@ impl Worker {
             if self.slots.iter().all(|slot| slot.running.is_some()) {
                 return;
             }
-            let Some(queued) = self.shared.lock().queue.pop_front() else { return };
+            let Some(queued) = self.shared.lock().queue.pop_front() else {
+                return;
+            };
             let best = self
                 .slots
                 .iter_mut()
                 .filter(|slot| slot.running.is_none())
-                .max_by_key(|slot| (slot.common_prefix(&queued.job.prompt), std::cmp::Reverse(slot.last_used)));
+                .max_by_key(|slot| {
+                    (
+                        slot.common_prefix(&queued.job.prompt),
+                        std::cmp::Reverse(slot.last_used),
+                    )
+                });
             if let Some(slot) = best {
                 slot.begin(&mut self.context, queued);
             }
@@ -96,7 +113,8 @@ impl Worker {
             (Some(only), None) => only.cancel_token().cloned(),
             _ => None,
         };
-        self.context.set_cancel(Some(own.unwrap_or_else(|| self.shared.stop.clone())));
+        self.context
+            .set_cancel(Some(own.unwrap_or_else(|| self.shared.stop.clone())));
         let result = self.context.decode(&self.batch);
         if result.is_ok() {
             for slot in &mut self.slots {
@@ -138,13 +156,20 @@ impl Worker {
     /// The shared cache is full. Idle slots give up what they keep for later; if there are none, the job that started
     /// last ends: an answer as too long, a prompt with an error.
     fn make_room(&mut self) {
-        let idle = self.slots.iter_mut().filter(|slot| slot.running.is_none() && !slot.cached.is_empty());
+        let idle = self
+            .slots
+            .iter_mut()
+            .filter(|slot| slot.running.is_none() && !slot.cached.is_empty());
         if let Some(oldest) = idle.min_by_key(|slot| slot.last_used) {
             oldest.cut(&mut self.context, 0);
             return;
         }
         let n_ctx = self.context.n_ctx_seq() as usize;
-        let last = self.slots.iter_mut().filter(|slot| slot.running.is_some()).max_by_key(|slot| slot.started());
+        let last = self
+            .slots
+            .iter_mut()
+            .filter(|slot| slot.running.is_some())
+            .max_by_key(|slot| slot.started());
         if let Some(slot) = last {
             if slot.running.as_ref().is_some_and(super::slot::Running::is_decoding) {
                 slot.end(FinishReason::Length);

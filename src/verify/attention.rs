@@ -54,8 +54,26 @@ fn layers(dim: usize, keys: usize) -> Vec<Layer> {
     // every eighth channel carries an offset of 2 sqrt(8): together twice the norm of the rest
     let offset = |(i, v): (usize, &f32)| if i % dim % 8 == 3 { v + 5.6 } else { *v };
     let shifted = k.iter().enumerate().map(offset).collect();
-    let topics = Layer { name: "topics", dim, keys, q: q.clone(), k, v: v.clone() };
-    vec![diffuse, topics, Layer { name: "offset", dim, keys, q, k: shifted, v }]
+    let topics = Layer {
+        name: "topics",
+        dim,
+        keys,
+        q: q.clone(),
+        k,
+        v: v.clone(),
+    };
+    vec![
+        diffuse,
+        topics,
+        Layer {
+            name: "offset",
+            dim,
+            keys,
+            q,
+            k: shifted,
+            v,
+        },
+    ]
 }
 
 /// Logits of all queries, query by query.
@@ -66,7 +84,8 @@ fn logits(layer: &Layer, q: &[f32], k: &[f32]) -> Vec<f32> {
     let heads = q.chunks_exact(QUERIES * dim).zip(k.chunks_exact(layer.keys * dim));
     heads
         .flat_map(|(q, k)| {
-            q.chunks_exact(dim).flat_map(move |q| k.chunks_exact(dim).map(move |k| scale * dot(q, k)))
+            q.chunks_exact(dim)
+                .flat_map(move |q| k.chunks_exact(dim).map(move |k| scale * dot(q, k)))
         })
         .collect()
 }
@@ -104,7 +123,12 @@ fn rotated(layer: &Layer) -> Result<Layer> {
         x.chunks_exact_mut(layer.dim).try_for_each(codec::rotate)?;
         Ok(x)
     };
-    Ok(Layer { q: turn(&layer.q)?, k: turn(&layer.k)?, v: turn(&layer.v)?, ..*layer })
+    Ok(Layer {
+        q: turn(&layer.q)?,
+        k: turn(&layer.k)?,
+        v: turn(&layer.v)?,
+        ..*layer
+    })
 }
 
 /// Correlation of two logit tables after removing each query's mean, which softmax ignores.
@@ -159,7 +183,10 @@ pub(super) fn synthetic(plan: &Plan, types: &[TurboType]) -> Outcome {
     let mut output = Tally::new(
         "attention.output",
         "attention outputs keep their direction",
-        format!("mean cosine >= .995 (4 bit), >= .98 (3 bit), {} keys, every layer", plan.keys),
+        format!(
+            "mean cosine >= .995 (4 bit), >= .98 (3 bit), {} keys, every layer",
+            plan.keys
+        ),
     );
     let mut logit = Tally::new(
         "attention.logits",

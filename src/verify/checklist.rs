@@ -44,7 +44,10 @@ pub(super) fn structured(_: &Plan, _: &[TurboType]) -> Outcome {
             }
         }
         let negative = signs.iter().filter(|s| **s != signs[0]).count();
-        tally.add(f64::from(worst) / 1e-6, format!("width {n}: {worst:.1e} ({negative} signs against the first)"));
+        tally.add(
+            f64::from(worst) / 1e-6,
+            format!("width {n}: {worst:.1e} ({negative} signs against the first)"),
+        );
         // all signs equal would be a plain Hadamard matrix: no protection for structured vectors
         if negative < n / 4 || negative > 3 * n / 4 {
             tally.add(f64::INFINITY, format!("width {n}: the signs are not mixed"));
@@ -71,7 +74,10 @@ pub(super) fn involution(_: &Plan, _: &[TurboType]) -> Outcome {
             trip = row.iter().fold(trip, |worst, v| worst.max(v.abs()));
         }
         let worst = norm.max(f64::from(trip));
-        tally.add(worst / 1e-6, format!("width {n}: round trip {trip:.1e}, norm {norm:.1e}"));
+        tally.add(
+            worst / 1e-6,
+            format!("width {n}: round trip {trip:.1e}, norm {norm:.1e}"),
+        );
     }
     Ok(one(tally))
 }
@@ -81,7 +87,9 @@ fn pinned(bits: u32) -> &'static [f64] {
     match bits {
         2 => &[0.039992, 0.133042],
         3 => &[0.021604, 0.066586, 0.118140, 0.188397],
-        4 => &[0.011302, 0.034152, 0.057772, 0.082828, 0.110288, 0.141805, 0.180836, 0.237664],
+        4 => &[
+            0.011302, 0.034152, 0.057772, 0.082828, 0.110288, 0.141805, 0.180836, 0.237664,
+        ],
         _ => &[],
     }
 }
@@ -95,14 +103,31 @@ pub(super) fn codebook(_: &Plan, types: &[TurboType]) -> Outcome {
     );
     for bits in lloyd::BITS {
         let solved = lloyd::codebook(bits, lloyd::DIM);
-        let off = solved.iter().zip(pinned(bits)).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        let off = if solved.len() == pinned(bits).len() { off } else { f64::INFINITY };
-        tally.add(off / 2e-6, format!("{bits} bit: solver and pinned digits differ by {off:.1e}"));
+        let off = solved
+            .iter()
+            .zip(pinned(bits))
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f64::max);
+        let off = if solved.len() == pinned(bits).len() {
+            off
+        } else {
+            f64::INFINITY
+        };
+        tally.add(
+            off / 2e-6,
+            format!("{bits} bit: solver and pinned digits differ by {off:.1e}"),
+        );
 
         let (levels, factor) = codec::levels(bits)?;
         let half = levels.len() / 2;
-        let symmetric = levels.iter().zip(levels.iter().rev()).all(|(a, b)| i32::from(*a) == -i32::from(*b));
-        let positive: Vec<f64> = levels[half..].iter().map(|l| f64::from(*l) / f64::from(factor)).collect();
+        let symmetric = levels
+            .iter()
+            .zip(levels.iter().rev())
+            .all(|(a, b)| i32::from(*a) == -i32::from(*b));
+        let positive: Vec<f64> = levels[half..]
+            .iter()
+            .map(|l| f64::from(*l) / f64::from(factor))
+            .collect();
         let loss = 10.0 * (lloyd::distortion(&positive, lloyd::DIM) / lloyd::distortion(&solved, lloyd::DIM)).log10();
         let whole = symmetric && half == solved.len();
         tally.add(
@@ -136,7 +161,10 @@ pub(super) fn one_scale(plan: &Plan, types: &[TurboType]) -> Outcome {
             let exponent_up = scale(&b) == scale(&a) + (1 << 10);
             wrong += usize::from(!exponent_up || a[2..] != b[2..]);
         }
-        tally.add(if wrong == 0 { 0.0 } else { f64::INFINITY }, format!("{}: {wrong} of 200 blocks differ", ty.name));
+        tally.add(
+            if wrong == 0 { 0.0 } else { f64::INFINITY },
+            format!("{}: {wrong} of 200 blocks differ", ty.name),
+        );
     }
     Ok(one(tally))
 }
@@ -154,7 +182,10 @@ pub(super) fn nothing_else(_: &Plan, types: &[TurboType]) -> Outcome {
         ty.ggml()?;
         tally.add(
             if ty.bytes == expected { 0.0 } else { f64::INFINITY },
-            format!("{}: {} bytes per {} values, {per_value} bits each", ty.name, ty.bytes, ty.block),
+            format!(
+                "{}: {} bytes per {} values, {per_value} bits each",
+                ty.name, ty.bytes, ty.block
+            ),
         );
     }
     Ok(one(tally))
@@ -172,7 +203,11 @@ fn samples(ty: &TurboType, rng: &mut Rng) -> (Vec<u8>, Vec<f32>) {
 }
 
 fn count_different<T: PartialEq>(a: &[T], b: &[T]) -> usize {
-    if a.len() == b.len() { a.iter().zip(b).filter(|(a, b)| a != b).count() } else { usize::MAX }
+    if a.len() == b.len() {
+        a.iter().zip(b).filter(|(a, b)| a != b).count()
+    } else {
+        usize::MAX
+    }
 }
 
 /// Line 6, first half: same bits as the reference from every implementation and from the engine's own tables.
@@ -189,9 +224,15 @@ pub(super) fn identical(plan: &Plan, types: &[TurboType]) -> Outcome {
         let (rows, x) = samples(ty, &mut rng);
         let (packed, unpacked) = (reference.encode(ggml, &x)?, bits(&reference.decode(ggml, &rows)?));
         let mut compare = |name: &str, bytes: &[u8], values: &[f32]| {
-            let (p, u) = (count_different(bytes, &packed), count_different(&bits(values), &unpacked));
+            let (p, u) = (
+                count_different(bytes, &packed),
+                count_different(&bits(values), &unpacked),
+            );
             let load = if p == 0 && u == 0 { 0.0 } else { f64::INFINITY };
-            tally.add(load, format!("{} {name}: {p} bytes, {u} values differ in {COMPARED} blocks", ty.name));
+            tally.add(
+                load,
+                format!("{} {name}: {p} bytes, {u} values differ in {COMPARED} blocks", ty.name),
+            );
         };
         for other in &plan.compared {
             compare(other.name(), &other.encode(ggml, &x)?, &other.decode(ggml, &rows)?);
@@ -229,7 +270,14 @@ fn dots(
             let size = norm(q) * norm(&reference.decode(ggml, row)?);
             worst = worst.max((f64::from(a) - f64::from(b)).abs() / size);
         }
-        tally.add(worst / 1e-5, format!("{} {}: dot products within {worst:.1e} of |q||k|", ty.name, other.name()));
+        tally.add(
+            worst / 1e-5,
+            format!(
+                "{} {}: dot products within {worst:.1e} of |q||k|",
+                ty.name,
+                other.name()
+            ),
+        );
     }
     Ok(())
 }

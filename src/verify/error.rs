@@ -43,7 +43,10 @@ fn measure(implementation: &Implementation, ty: &TurboType, x: &[f32], y: &[f32]
     let decoded = implementation.decode(ggml, &implementation.encode(ggml, x)?)?;
     let n = x.len() as f64 / ty.block as f64;
     let (mut error, mut norm, mut slope, mut sum, mut squares) = (0.0, 0.0, 0.0_f64, 0.0, 0.0);
-    let blocks = x.chunks_exact(ty.block).zip(decoded.chunks_exact(ty.block)).zip(y.chunks_exact(ty.block));
+    let blocks = x
+        .chunks_exact(ty.block)
+        .zip(decoded.chunks_exact(ty.block))
+        .zip(y.chunks_exact(ty.block));
     for ((x, decoded), y) in blocks {
         let (xx, xd, dd) = (dot(x, x), dot(x, decoded), dot(decoded, decoded));
         error += xx - 2.0 * xd + dd;
@@ -64,9 +67,21 @@ fn measure(implementation: &Implementation, ty: &TurboType, x: &[f32], y: &[f32]
 
 /// Total error, slope, bias and spread of inner products, each a check of its own.
 pub(super) fn random_vectors(plan: &Plan, types: &[TurboType]) -> Outcome {
-    let mut total = Tally::new("error.total", "total error on random vectors", "D within 2 % of the expected one");
-    let mut monotone = Tally::new("error.monotone", "more bits, less error", "D falls with the width of the index");
-    let mut slope = Tally::new("error.slope", "no vector is scaled", "<x,x'>/|x|^2 = 1 within .001 for every vector");
+    let mut total = Tally::new(
+        "error.total",
+        "total error on random vectors",
+        "D within 2 % of the expected one",
+    );
+    let mut monotone = Tally::new(
+        "error.monotone",
+        "more bits, less error",
+        "D falls with the width of the index",
+    );
+    let mut slope = Tally::new(
+        "error.slope",
+        "no vector is scaled",
+        "<x,x'>/|x|^2 = 1 within .001 for every vector",
+    );
     let mut bias = Tally::new(
         "error.unbiased",
         "inner products with a full-precision query are unbiased",
@@ -83,31 +98,48 @@ pub(super) fn random_vectors(plan: &Plan, types: &[TurboType]) -> Outcome {
     blocks.sort_unstable();
     blocks.dedup();
     for block in blocks {
-        let (x, y) = (rng.unit_vectors(plan.vectors, block), rng.unit_vectors(plan.vectors, block));
+        let (x, y) = (
+            rng.unit_vectors(plan.vectors, block),
+            rng.unit_vectors(plan.vectors, block),
+        );
         for ty in types.iter().filter(|t| t.block == block) {
             let m = measure(&plan.active, ty, &x, &y)?;
             let name = &ty.name;
             match expected(ty.bits, block) {
                 Some(want) => total.add(
                     (m.d - want).abs() / (0.02 * want + ROUNDING),
-                    format!("{name}: D = {:.5}, expected {want} ({:+.2} %)", m.d, 100.0 * (m.d / want - 1.0)),
+                    format!(
+                        "{name}: D = {:.5}, expected {want} ({:+.2} %)",
+                        m.d,
+                        100.0 * (m.d / want - 1.0)
+                    ),
                 ),
                 None => total.note(format!("{name}: D = {:.5}, nothing to compare with", m.d)),
             }
             slope.add(m.slope / 0.001, format!("{name}: worst slope off by {:.6}", m.slope));
-            bias.add(m.bias / 3.0, format!("{name}: mean error {:.2} standard errors", m.bias));
+            bias.add(
+                m.bias / 3.0,
+                format!("{name}: mean error {:.2} standard errors", m.bias),
+            );
             spread.add(m.spread / 1.05, format!("{name}: mean square {:.4} of D/d", m.spread));
             found.push((ty, m.d));
         }
     }
     for (ty, d) in &found {
         for (wider, better) in found.iter().filter(|(t, _)| t.block == ty.block && t.bits > ty.bits) {
-            monotone.add(better / d, format!("{} {better:.5} against {} {d:.5}", wider.name, ty.name));
+            monotone.add(
+                better / d,
+                format!("{} {better:.5} against {} {d:.5}", wider.name, ty.name),
+            );
         }
     }
     let mut checks: Vec<_> = [total, monotone, slope, bias, spread].map(Tally::done).into();
     for check in &mut checks {
-        check.detail.push_str(&format!("\n{} vectors per type, implementation {}", plan.vectors, plan.active.name()));
+        check.detail.push_str(&format!(
+            "\n{} vectors per type, implementation {}",
+            plan.vectors,
+            plan.active.name()
+        ));
     }
     Ok(checks)
 }
@@ -115,7 +147,11 @@ pub(super) fn random_vectors(plan: &Plan, types: &[TurboType]) -> Outcome {
 /// Vectors that a plain Hadamard transform turns into spikes.
 fn structured(n: usize) -> [(&'static str, Vec<f32>); 6] {
     let make = |f: &dyn Fn(f32) -> f32| (0..n).map(|i| f(i as f32 / n as f32)).collect::<Vec<f32>>();
-    let alternating = |period: usize| (0..n).map(|i| if (i / period).is_multiple_of(2) { 1.0 } else { -1.0 }).collect();
+    let alternating = |period: usize| {
+        (0..n)
+            .map(|i| if (i / period).is_multiple_of(2) { 1.0 } else { -1.0 })
+            .collect()
+    };
     [
         ("constant", vec![1.0; n]),
         ("alternating", alternating(1)),
@@ -147,13 +183,20 @@ pub(super) fn structured_vectors(plan: &Plan, types: &[TurboType]) -> Outcome {
             let mut rotated = x.clone();
             codec::rotate(&mut rotated)?;
             let decoded = plan.active.decode(ggml, &plan.active.encode(ggml, &rotated)?)?;
-            let error: f64 = rotated.iter().zip(&decoded).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+            let error: f64 = rotated
+                .iter()
+                .zip(&decoded)
+                .map(|(a, b)| f64::from(a - b).powi(2))
+                .sum();
             let d = error / dot(&rotated, &rotated);
             sum += d;
             parts.push(format!("{name} {d:.4}"));
         }
         let mean = sum / parts.len() as f64;
-        tally.add(mean / (1.25 * bound), format!("{}: mean D = {mean:.4} ({})", ty.name, parts.join(", ")));
+        tally.add(
+            mean / (1.25 * bound),
+            format!("{}: mean D = {mean:.4} ({})", ty.name, parts.join(", ")),
+        );
     }
     Ok(vec![tally.done()])
 }

@@ -66,7 +66,13 @@ impl Plan {
     /// If the engine cannot list its implementations.
     pub fn detect() -> Result<Self> {
         let all = Implementation::all()?;
-        Ok(Self { active: all.active, compared: all.runnable, skipped: all.skipped, vectors: VECTORS, keys: KEYS })
+        Ok(Self {
+            active: all.active,
+            compared: all.runnable,
+            skipped: all.skipped,
+            vectors: VECTORS,
+            keys: KEYS,
+        })
     }
 
     /// One implementation, named by the user.
@@ -75,7 +81,13 @@ impl Plan {
     /// If this CPU cannot run it.
     pub fn only(name: &str) -> Result<Self> {
         let active = Implementation::named(name)?;
-        Ok(Self { compared: vec![active.clone()], skipped: Vec::new(), active, vectors: VECTORS, keys: KEYS })
+        Ok(Self {
+            compared: vec![active.clone()],
+            skipped: Vec::new(),
+            active,
+            vectors: VECTORS,
+            keys: KEYS,
+        })
     }
 }
 
@@ -139,7 +151,11 @@ impl Tally {
             passed: Some(true),
             detail: String::new(),
         };
-        Self { check, worst: f64::NEG_INFINITY, lines: Vec::new() }
+        Self {
+            check,
+            worst: f64::NEG_INFINITY,
+            lines: Vec::new(),
+        }
     }
 
     /// `load` is how much of the bound the result uses up: above 1 it fails. The result with the

@@ -11,7 +11,10 @@ impl Rng {
     /// A source that always gives the same numbers for the same seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { state: seed, spare: None }
+        Self {
+            state: seed,
+            spare: None,
+        }
     }
 
     /// 64 random bits.

@@ -15,21 +15,30 @@ use std::process::ExitCode;
 pub fn run(args: &InspectArgs) -> Result<ExitCode> {
     let model = Model::builder(&args.file).metadata_only(true).load()?;
     let meta = model.meta();
-    let costs: Vec<(KvType, Result<Vec<KvBytes>, String>)> =
-        KvType::ALL.into_iter().map(|ty| (ty, cost(meta, ty, &args.contexts))).collect();
+    let costs: Vec<(KvType, Result<Vec<KvBytes>, String>)> = KvType::ALL
+        .into_iter()
+        .map(|ty| (ty, cost(meta, ty, &args.contexts)))
+        .collect();
     if args.json {
         let kv: Vec<_> = costs
             .iter()
             .map(|(ty, cost)| match cost {
                 Ok(bytes) => {
-                    let per_context: Vec<_> =
-                        args.contexts.iter().zip(bytes).map(|(n, b)| json!({"n_ctx": n, "bytes": b})).collect();
+                    let per_context: Vec<_> = args
+                        .contexts
+                        .iter()
+                        .zip(bytes)
+                        .map(|(n, b)| json!({"n_ctx": n, "bytes": b}))
+                        .collect();
                     json!({"type": ty, "bytes_per_token": per_token(meta, *ty), "contexts": per_context})
                 }
                 Err(why) => json!({"type": ty, "unsupported": why}),
             })
             .collect();
-        println!("{:#}", json!({"file": args.file, "model": meta, "metadata": model.metadata()?, "kv": kv}));
+        println!(
+            "{:#}",
+            json!({"file": args.file, "model": meta, "metadata": model.metadata()?, "kv": kv})
+        );
         return Ok(ExitCode::SUCCESS);
     }
     print_model(meta);
@@ -42,11 +51,16 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode> {
         .map(|(ty, cost)| match cost {
             Ok(bytes) => {
                 let per_token = per_token(meta, ty).map_or("-".into(), |b| format!("{b:.0}"));
-                [ty.to_string(), per_token].into_iter().chain(bytes.iter().map(|b| human_bytes(b.total()))).collect()
+                [ty.to_string(), per_token]
+                    .into_iter()
+                    .chain(bytes.iter().map(|b| human_bytes(b.total())))
+                    .collect()
             }
             Err(why) => {
                 reasons.push(why);
-                std::iter::once(ty.to_string()).chain(std::iter::repeat_n("-".to_owned(), header.len() - 1)).collect()
+                std::iter::once(ty.to_string())
+                    .chain(std::iter::repeat_n("-".to_owned(), header.len() - 1))
+                    .collect()
             }
         })
         .collect();
@@ -59,11 +73,17 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode> {
 }
 
 fn uniform(ty: KvType) -> KvCacheConfig {
-    KvCacheConfig { guard: false, ..KvCacheConfig::uniform(ty).with_layers(LayerPolicy::Uniform) }
+    KvCacheConfig {
+        guard: false,
+        ..KvCacheConfig::uniform(ty).with_layers(LayerPolicy::Uniform)
+    }
 }
 
 fn cost(meta: &ModelMeta, ty: KvType, contexts: &[u32]) -> Result<Vec<KvBytes>, String> {
-    contexts.iter().map(|&n| uniform(ty).bytes(meta, n).map_err(|e| e.to_string())).collect()
+    contexts
+        .iter()
+        .map(|&n| uniform(ty).bytes(meta, n).map_err(|e| e.to_string()))
+        .collect()
 }
 
 /// What one more token costs in the layers that keep all of them; `None` if the type does not fit.
@@ -88,10 +108,26 @@ fn print_model(meta: &ModelMeta) {
         }
     }
     println!("model         {} ({})", meta.name, meta.description);
-    println!("architecture  {}{}", meta.architecture, if meta.mla { ", MLA latents instead of K and V" } else { "" });
-    println!("weights       {} in {} parameters", human_bytes(meta.size), meta.n_params);
+    println!(
+        "architecture  {}{}",
+        meta.architecture,
+        if meta.mla {
+            ", MLA latents instead of K and V"
+        } else {
+            ""
+        }
+    );
+    println!(
+        "weights       {} in {} parameters",
+        human_bytes(meta.size),
+        meta.n_params
+    );
     println!("context       trained with {} tokens", meta.n_ctx_train);
-    println!("layers        {}: {} with a KV cache, {recurrent} recurrent", meta.n_layer, kv.len());
+    println!(
+        "layers        {}: {} with a KV cache, {recurrent} recurrent",
+        meta.n_layer,
+        kv.len()
+    );
     if swa > 0 {
         println!("window        {swa} layers see the last {} tokens", meta.n_swa);
     }

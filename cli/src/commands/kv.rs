@@ -16,8 +16,12 @@ pub fn run(args: &KvArgs) -> Result<ExitCode> {
         bail!("--head-dim {}: heads have 1 to 4096 values", args.head_dim);
     }
     let backend = Backend::init()?;
-    let devices: Vec<(usize, DeviceInfo)> =
-        backend.devices()?.into_iter().enumerate().filter(|(_, device)| device.kind != DeviceKind::Accel).collect();
+    let devices: Vec<(usize, DeviceInfo)> = backend
+        .devices()?
+        .into_iter()
+        .enumerate()
+        .filter(|(_, device)| device.kind != DeviceKind::Accel)
+        .collect();
     let mut matrices = Vec::new();
     for (number, device) in &devices {
         let mut runs = Vec::new();
@@ -45,13 +49,25 @@ pub fn run(args: &KvArgs) -> Result<ExitCode> {
             format!("{:.2}x", 16.0 / ty.bits_per_value()),
         ]
     });
-    println!("{}\n", table(&["type", "values in bytes", "head size", "bits/value", "vs f16"], 3, rows));
+    println!(
+        "{}\n",
+        table(
+            &["type", "values in bytes", "head size", "bits/value", "vs f16"],
+            3,
+            rows
+        )
+    );
     for (device, runs) in matrices {
-        println!("{} ({}): attention over heads of {} values, K down, V across", device.name, device.description, args.head_dim);
+        println!(
+            "{} ({}): attention over heads of {} values, K down, V across",
+            device.name, device.description, args.head_dim
+        );
         let mut header = vec!["K \\ V"];
         header.extend(KvType::ALL.map(KvType::name));
         let rows = KvType::ALL.into_iter().map(|k| {
-            let cells = KvType::ALL.into_iter().map(|v| if runs.contains(&(k, v)) { "yes" } else { "-" }.to_owned());
+            let cells = KvType::ALL
+                .into_iter()
+                .map(|v| if runs.contains(&(k, v)) { "yes" } else { "-" }.to_owned());
             std::iter::once(k.to_string()).chain(cells).collect()
         });
         println!("{}\n", table(&header, 1, rows));
@@ -67,7 +83,9 @@ fn as_json(matrices: &[(&DeviceInfo, Vec<(KvType, KvType)>)], head_dim: u32) -> 
             json!({"type": ty, "bits_per_value": ty.bits_per_value(), "ratio_vs_f16": 16.0 / ty.bits_per_value(), "blocks": blocks})
         })
         .collect();
-    let devices: Vec<_> =
-        matrices.iter().map(|(device, runs)| json!({"device": device, "head_dim": head_dim, "pairs": runs})).collect();
+    let devices: Vec<_> = matrices
+        .iter()
+        .map(|(device, runs)| json!({"device": device, "head_dim": head_dim, "pairs": runs}))
+        .collect();
     json!({"types": types, "devices": devices})
 }

@@ -20,7 +20,9 @@ use std::process::ExitCode;
 pub fn run(args: Args) -> Result<ExitCode> {
     Backend::init()?;
     if let Some(name) = &args.codec {
-        Implementation::named(name).and_then(|it| it.select()).context("--codec (TURBOQUANT_CODEC)")?;
+        Implementation::named(name)
+            .and_then(|it| it.select())
+            .context("--codec (TURBOQUANT_CODEC)")?;
     }
     match args.command {
         Command::Run(args) => run::run(&args),

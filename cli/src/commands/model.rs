@@ -39,7 +39,11 @@ fn synth(args: &SynthArgs) -> Result<ExitCode> {
     params
         .write_with(&args.out, |done| {
             bar.set_position((done * 1000.0) as u64);
-            if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if cancel.is_cancelled() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         })
         .with_context(|| format!("cannot write {}", args.out.display()))?;
     bar.finish_and_clear();

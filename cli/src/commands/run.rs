@@ -18,7 +18,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let settings = ModelSettings::new(&args.model, 1)?;
     let prompt = match (&args.prompt, &args.file) {
         (Some(text), _) => Some(text.clone()),
-        (None, Some(file)) if file.as_os_str() == "-" => Some(read_all(std::io::stdin().lock()).context("standard input")?),
+        (None, Some(file)) if file.as_os_str() == "-" => {
+            Some(read_all(std::io::stdin().lock()).context("standard input")?)
+        }
         (None, Some(file)) => {
             let open = std::fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
             Some(read_all(open).with_context(|| format!("cannot read {}", file.display()))?)
@@ -46,7 +48,10 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let mut chat = Chat {
         session: Session::new(context),
         template,
-        request: args.system_prompt.iter().fold(ChatRequest::new(), |request, text| request.system(text)),
+        request: args
+            .system_prompt
+            .iter()
+            .fold(ChatRequest::new(), |request, text| request.system(text)),
         params: {
             let mut params = GenParams::new().sampling(sampling(&args.sampling));
             params.max_tokens = usize::try_from(args.predict).ok();
@@ -57,7 +62,11 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         Some(text) => {
             let stats = chat.answer(&text, &interrupt.token())?;
             report(&stats);
-            Ok(if stats.reason == FinishReason::Cancelled { ExitCode::from(130) } else { ExitCode::SUCCESS })
+            Ok(if stats.reason == FinishReason::Cancelled {
+                ExitCode::from(130)
+            } else {
+                ExitCode::SUCCESS
+            })
         }
         None => chat.talk(&interrupt),
     }
@@ -70,7 +79,12 @@ fn read_all(mut from: impl Read) -> Result<String> {
 }
 
 fn report(stats: &GenStats) {
-    tracing::debug!("{} tokens, {:.1} tokens/s, seed {}", stats.n_tokens, stats.tokens_per_second(), stats.seed);
+    tracing::debug!(
+        "{} tokens, {:.1} tokens/s, seed {}",
+        stats.n_tokens,
+        stats.tokens_per_second(),
+        stats.seed
+    );
 }
 
 struct Chat {
@@ -94,7 +108,9 @@ impl Chat {
             }
             // Nothing runs while we wait for a line: one Ctrl-C ends the program.
             interrupt.token().cancel();
-            let Some(line) = lines.next() else { return Ok(ExitCode::SUCCESS) };
+            let Some(line) = lines.next() else {
+                return Ok(ExitCode::SUCCESS);
+            };
             let line = line.context("standard input")?;
             if line.trim().is_empty() {
                 continue;
@@ -131,7 +147,9 @@ impl Chat {
         let mut out = std::io::stdout().lock();
         for piece in &mut stream {
             let piece = piece?;
-            out.write_all(piece.text.as_bytes()).and_then(|()| out.flush()).context("cannot write the answer")?;
+            out.write_all(piece.text.as_bytes())
+                .and_then(|()| out.flush())
+                .context("cannot write the answer")?;
             answer += &piece.text;
         }
         let stats = stream.finish();

@@ -16,11 +16,21 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let info = backend.describe()?;
     let plan = Plan::detect()?;
     if !args.json {
-        println!("llama.cpp {}, codec version {} ({}), {}", info.llama_cpp, info.codec_version, info.codec, info.target);
+        println!(
+            "llama.cpp {}, codec version {} ({}), {}",
+            info.llama_cpp, info.codec_version, info.codec, info.target
+        );
     }
     let show = |check: &Check| {
         if !args.json {
-            println!("{:4}  {:28} {}\n      {} (required: {})", verdict(check), check.id, check.title, check.measured, check.requirement);
+            println!(
+                "{:4}  {:28} {}\n      {} (required: {})",
+                verdict(check),
+                check.id,
+                check.title,
+                check.measured,
+                check.requirement
+            );
         }
     };
     let mut checks = verify::run(&plan, show);
@@ -31,14 +41,24 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let failed = checks.iter().filter(|check| check.passed == Some(false)).count();
     let skipped = checks.iter().filter(|check| check.passed.is_none()).count();
     if args.json {
-        println!("{:#}", json!({"engine": info, "checks": checks, "failed": failed, "skipped": skipped}));
+        println!(
+            "{:#}",
+            json!({"engine": info, "checks": checks, "failed": failed, "skipped": skipped})
+        );
     } else {
         for check in checks.iter().filter(|check| check.passed == Some(false)) {
             println!("\n{}:\n{}", check.id, check.detail);
         }
-        println!("\n{} passed, {failed} failed, {skipped} skipped", checks.len() - failed - skipped);
+        println!(
+            "\n{} passed, {failed} failed, {skipped} skipped",
+            checks.len() - failed - skipped
+        );
     }
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn verdict(check: &Check) -> &'static str {
@@ -65,14 +85,24 @@ fn device_checks(backend: &Backend) -> Result<Vec<Check>> {
             }
         }
         let cpu = device.kind == DeviceKind::Cpu;
-        let measured = if missing.is_empty() { "all of them".to_owned() } else { format!("not {}", missing.join(", ")) };
+        let measured = if missing.is_empty() {
+            "all of them".to_owned()
+        } else {
+            format!("not {}", missing.join(", "))
+        };
         checks.push(Check {
             id: "device.attention",
             title: "the device runs attention over turbo caches",
             requirement: format!("turbo4, turbo3, turbo2 on {}", device.name),
             measured,
             // the CPU must; a device without kernels is a fact that contexts refuse, not a broken build
-            passed: if missing.is_empty() { Some(true) } else if cpu { Some(false) } else { None },
+            passed: if missing.is_empty() {
+                Some(true)
+            } else if cpu {
+                Some(false)
+            } else {
+                None
+            },
             detail: format!("{}: {}", device.name, device.description),
         });
     }

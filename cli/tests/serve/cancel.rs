@@ -71,10 +71,7 @@ async fn a_failed_choice_cancels_the_others() {
     let fail = Event::Failed(crate::serve::backend::BackendError::invalid("no"));
     let scripts = [vec![started().into(), Step::Hang], vec![fail.into()]];
     let server = Server::new(Scripted::playing(scripts));
-    server
-        .chat(json!({ "n": 2 }))
-        .await
-        .error(400, "invalid_request_error");
+    server.chat(json!({ "n": 2 })).await.error(400, "invalid_request_error");
     server.backend.all_cancelled().await;
 }
 
@@ -96,14 +93,10 @@ async fn hanging_up_leaves_other_requests_alone() {
 #[tokio::test]
 async fn closing_ends_running_jobs_and_says_so() {
     let server = hanging(vec![started().into(), Event::text("Hel").into()]);
-    let (streamed, whole, ()) = tokio::join!(
-        server.post(CHAT, streamed()),
-        server.post(CHAT, hello()),
-        async {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            server.state.close();
-        }
-    );
+    let (streamed, whole, ()) = tokio::join!(server.post(CHAT, streamed()), server.post(CHAT, hello()), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        server.state.close();
+    });
     let error = &streamed.chunks().pop().unwrap()["error"];
     assert_eq!(error["message"], "the server is shutting down");
     whole.error(503, "unavailable_error");

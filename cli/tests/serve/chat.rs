@@ -60,10 +60,7 @@ async fn rates_are_numbers_even_when_nothing_took_no_time() {
         done.timings.draft_n = Some(8);
         done.timings.draft_n_accepted = Some(6);
     }
-    let answer = Server::answering([started(), end])
-        .chat(json!({}))
-        .await
-        .json();
+    let answer = Server::answering([started(), end]).chat(json!({})).await.json();
     assert_eq!(answer["timings"]["predicted_per_second"], 0.0);
     assert_eq!(answer["timings"]["draft_n"], 8);
     assert_eq!(answer["timings"]["draft_n_accepted"], 6);
@@ -71,11 +68,7 @@ async fn rates_are_numbers_even_when_nothing_took_no_time() {
 
 #[tokio::test]
 async fn reasoning_is_apart_from_content() {
-    let events = [
-        Event::Reasoning("hm".into()),
-        Event::text("4"),
-        done(Finish::Stop),
-    ];
+    let events = [Event::Reasoning("hm".into()), Event::text("4"), done(Finish::Stop)];
     let answer = Server::answering(events).chat(json!({})).await.json();
     let message = &answer["choices"][0]["message"];
     assert_eq!(message["reasoning_content"], "hm");
@@ -134,10 +127,7 @@ async fn a_cut_answer_is_length_even_with_tool_calls() {
 async fn a_named_tool_ends_with_stop_and_a_required_one_with_tool_calls() {
     let tools = json!([{ "type": "function", "function": { "name": "add" } }]);
     for (choice, reason) in [
-        (
-            json!({ "type": "function", "function": { "name": "add" } }),
-            "stop",
-        ),
+        (json!({ "type": "function", "function": { "name": "add" } }), "stop"),
         (json!("required"), "tool_calls"),
     ] {
         let server = Server::answering(two_calls(Finish::ToolCalls));
@@ -152,16 +142,12 @@ async fn a_named_tool_ends_with_stop_and_a_required_one_with_tool_calls() {
 #[tokio::test]
 async fn logprobs_have_tokens_bytes_and_alternatives() {
     let server = Server::answering([likely("é", -0.1), done(Finish::Stop)]);
-    let reply = server
-        .chat(json!({ "logprobs": true, "top_logprobs": 1 }))
-        .await;
+    let reply = server.chat(json!({ "logprobs": true, "top_logprobs": 1 })).await;
     // As text: the digits matter too.
     let token = r#"{"token":"é","logprob":-0.1,"bytes":[195,169]"#;
     let token = format!(r#"{token},"top_logprobs":[{token}}}]}}"#);
     assert!(
-        reply
-            .text
-            .contains(&format!(r#""logprobs":{{"content":[{token}]}}"#)),
+        reply.text.contains(&format!(r#""logprobs":{{"content":[{token}]}}"#)),
         "{}",
         reply.text
     );
@@ -172,10 +158,7 @@ async fn logprobs_have_tokens_bytes_and_alternatives() {
 async fn a_log_probability_is_a_number_even_when_it_is_infinite() {
     let server = Server::answering([likely("x", f32::NEG_INFINITY), done(Finish::Stop)]);
     let answer = server.chat(json!({ "logprobs": true })).await.json();
-    assert_eq!(
-        answer["choices"][0]["logprobs"]["content"][0]["logprob"],
-        -9999.0
-    );
+    assert_eq!(answer["choices"][0]["logprobs"]["content"][0]["logprob"], -9999.0);
 }
 
 #[tokio::test]

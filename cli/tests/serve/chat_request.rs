@@ -26,10 +26,7 @@ async fn refused(message: Value, param: &str) {
 
 #[tokio::test]
 async fn content_may_be_a_string_or_text_parts() {
-    assert_eq!(
-        normal(json!({ "role": "user", "content": "a" })).await["content"],
-        "a"
-    );
+    assert_eq!(normal(json!({ "role": "user", "content": "a" })).await["content"], "a");
     let parts = json!([{ "type": "text", "text": "a" }, { "type": "text", "text": "b" }]);
     assert_eq!(
         normal(json!({ "role": "user", "content": parts })).await["content"],
@@ -48,10 +45,7 @@ async fn content_may_be_null_beside_tool_calls() {
 #[tokio::test]
 async fn an_empty_answer_in_the_history_is_an_empty_text() {
     let message = json!({ "role": "assistant", "content": null, "tool_calls": [] });
-    assert_eq!(
-        normal(message).await,
-        json!({ "role": "assistant", "content": "" })
-    );
+    assert_eq!(normal(message).await, json!({ "role": "assistant", "content": "" }));
 }
 
 #[tokio::test]
@@ -89,11 +83,7 @@ async fn malformed_messages_are_refused_with_their_place() {
     refused(json!("hello"), "messages[0]").await;
     refused(json!({ "content": "a" }), "messages[0].role").await;
     refused(json!({ "role": "user" }), "messages[0].content").await;
-    refused(
-        json!({ "role": "user", "content": 5 }),
-        "messages[0].content",
-    )
-    .await;
+    refused(json!({ "role": "user", "content": 5 }), "messages[0].content").await;
     refused(
         json!({ "role": "user", "content": [{ "type": "text" }] }),
         "messages[0].content[0]",
@@ -120,26 +110,18 @@ async fn malformed_messages_are_refused_with_their_place() {
 async fn messages_are_required() {
     let server = Server::answering(greeting());
     for messages in [json!(null), json!([]), json!("hello")] {
-        server
-            .chat(json!({ "messages": messages }))
-            .await
-            .refuses("messages");
+        server.chat(json!({ "messages": messages })).await.refuses("messages");
     }
 }
 
 #[tokio::test]
 async fn an_image_is_refused_by_a_model_that_cannot_see() {
     let part = json!({ "type": "image_url", "image_url": { "url": "data:image/png;base64,AA==" } });
-    refused(
-        json!({ "role": "user", "content": [part] }),
-        "messages[0].content[0]",
-    )
-    .await;
+    refused(json!({ "role": "user", "content": [part] }), "messages[0].content[0]").await;
 }
 
 fn tools() -> Value {
-    let tool =
-        |name: &str| json!({ "type": "function", "function": { "name": name, "parameters": {} } });
+    let tool = |name: &str| json!({ "type": "function", "function": { "name": name, "parameters": {} } });
     json!([tool("add"), tool("sub")])
 }
 
@@ -179,10 +161,7 @@ async fn malformed_tools_are_refused_with_their_place() {
     let server = Server::answering(greeting());
     for (tool, param) in [
         (json!({ "type": "web_search" }), "tools[0]"),
-        (
-            json!({ "type": "function", "function": {} }),
-            "tools[0].function.name",
-        ),
+        (json!({ "type": "function", "function": {} }), "tools[0].function.name"),
         (
             json!({ "function": { "name": "f", "parameters": 5 } }),
             "tools[0].function.parameters",

@@ -6,9 +6,7 @@ use serde_json::{Value, json};
 
 use crate::serve::Settings;
 use crate::serve::backend::{BackendError, Event, Finish};
-use crate::support::{
-    Reply, Scripted, Server, Step, call_arguments, call_start, done, greeting, likely, started,
-};
+use crate::support::{Reply, Scripted, Server, Step, call_arguments, call_start, done, greeting, likely, started};
 
 async fn stream(events: Vec<Event>, extra: Value) -> Reply {
     let body = crate::support::merge(json!({ "stream": true }), extra);
@@ -44,28 +42,18 @@ async fn the_bytes_are_data_lines_that_end_with_done() {
 
 #[tokio::test]
 async fn id_and_created_are_the_same_in_all_chunks() {
-    let chunks = stream(
-        greeting(),
-        json!({ "stream_options": { "include_usage": true } }),
-    )
-    .await
-    .chunks();
+    let chunks = stream(greeting(), json!({ "stream_options": { "include_usage": true } }))
+        .await
+        .chunks();
     assert!(chunks[0]["id"].as_str().unwrap().starts_with("chatcmpl-"));
     assert!(chunks.iter().all(|chunk| chunk["id"] == chunks[0]["id"]));
-    assert!(
-        chunks
-            .iter()
-            .all(|chunk| chunk["created"] == chunks[0]["created"])
-    );
+    assert!(chunks.iter().all(|chunk| chunk["created"] == chunks[0]["created"]));
 }
 
 #[tokio::test]
 async fn two_answers_have_different_ids() {
     let server = Server::answering(greeting());
-    let (a, b) = (
-        server.chat(json!({})).await.json(),
-        server.chat(json!({})).await.json(),
-    );
+    let (a, b) = (server.chat(json!({})).await.json(), server.chat(json!({})).await.json());
     assert_ne!(a["id"], b["id"]);
 }
 
@@ -73,11 +61,7 @@ async fn two_answers_have_different_ids() {
 async fn the_first_delta_has_the_role_and_no_other_has() {
     let choices = stream(greeting(), json!({})).await.choices();
     assert_eq!(choices[0]["delta"]["role"], "assistant");
-    assert!(
-        choices[1..]
-            .iter()
-            .all(|choice| choice["delta"].get("role").is_none())
-    );
+    assert!(choices[1..].iter().all(|choice| choice["delta"].get("role").is_none()));
 }
 
 #[tokio::test]
@@ -95,11 +79,7 @@ async fn the_last_choice_has_an_empty_delta_and_the_only_finish_reason() {
 
 #[tokio::test]
 async fn include_usage_adds_one_chunk_without_choices_before_done() {
-    let reply = stream(
-        greeting(),
-        json!({ "stream_options": { "include_usage": true } }),
-    )
-    .await;
+    let reply = stream(greeting(), json!({ "stream_options": { "include_usage": true } })).await;
     let chunks = reply.chunks();
     let (last, others) = chunks.split_last().unwrap();
     assert_eq!(last["choices"], json!([]));
@@ -113,9 +93,7 @@ async fn include_usage_adds_one_chunk_without_choices_before_done() {
 #[tokio::test]
 async fn without_include_usage_no_chunk_has_usage() {
     for options in [json!(null), json!({}), json!({ "include_usage": false })] {
-        let chunks = stream(greeting(), json!({ "stream_options": options }))
-            .await
-            .chunks();
+        let chunks = stream(greeting(), json!({ "stream_options": options })).await.chunks();
         assert!(chunks.iter().all(|chunk| chunk.get("usage").is_none()));
         assert!(chunks.iter().all(|chunk| chunk["choices"] != json!([])));
     }
@@ -143,8 +121,7 @@ async fn tool_calls_begin_with_id_and_name_and_go_on_with_arguments() {
             "function": { "name": name, "arguments": "" },
         })
     };
-    let more =
-        |index: u32, text: &str| json!({ "index": index, "function": { "arguments": text } });
+    let more = |index: u32, text: &str| json!({ "index": index, "function": { "arguments": text } });
     let expected = [
         begin(0, "call_a", "add"),
         more(0, "{\"x\""),
@@ -158,30 +135,20 @@ async fn tool_calls_begin_with_id_and_name_and_go_on_with_arguments() {
 
 #[tokio::test]
 async fn a_streamed_call_without_arguments_has_an_empty_object() {
-    let choices = stream(
-        vec![call_start(0, "", "now"), done(Finish::ToolCalls)],
-        json!({}),
-    )
-    .await
-    .choices();
+    let choices = stream(vec![call_start(0, "", "now"), done(Finish::ToolCalls)], json!({}))
+        .await
+        .choices();
     let parts = choices
         .iter()
         .filter_map(|c| c.pointer("/delta/tool_calls/0/function/arguments"));
-    assert_eq!(
-        parts.map(|part| part.as_str().unwrap()).collect::<String>(),
-        "{}"
-    );
+    assert_eq!(parts.map(|part| part.as_str().unwrap()).collect::<String>(), "{}");
     let id = choices[1].pointer("/delta/tool_calls/0/id").unwrap();
     assert!(id.as_str().unwrap().starts_with("call_"));
 }
 
 #[tokio::test]
 async fn reasoning_streams_in_its_own_field() {
-    let events = vec![
-        Event::Reasoning("hm".into()),
-        Event::text("4"),
-        done(Finish::Stop),
-    ];
+    let events = vec![Event::Reasoning("hm".into()), Event::text("4"), done(Finish::Stop)];
     let choices = stream(events, json!({})).await.choices();
     assert_eq!(choices[1]["delta"], json!({ "reasoning_content": "hm" }));
     assert_eq!(choices[2]["delta"], json!({ "content": "4" }));
@@ -206,10 +173,7 @@ async fn n_streams_share_one_response_and_each_ends() {
             .collect();
         assert_eq!(own[0]["delta"]["role"], "assistant");
         assert_eq!(own.last().unwrap()["finish_reason"], "stop");
-        let text: String = own
-            .iter()
-            .filter_map(|c| c["delta"]["content"].as_str())
-            .collect();
+        let text: String = own.iter().filter_map(|c| c["delta"]["content"].as_str()).collect();
         assert_eq!(text, "Hello!");
     }
 }
@@ -224,9 +188,7 @@ async fn an_error_before_the_first_token_is_plain_json_with_its_status() {
         vec![Event::Failed(overflow.clone())],
         vec![started(), Event::Failed(overflow)],
     ] {
-        stream(events, json!({}))
-            .await
-            .error(400, "exceed_context_size_error");
+        stream(events, json!({})).await.error(400, "exceed_context_size_error");
     }
 }
 
@@ -235,23 +197,15 @@ async fn an_error_after_the_first_token_is_the_last_event_and_there_is_no_done()
     let broken = BackendError::internal("decoding failed", "llama_decode returned -3");
     let events = vec![started(), Event::text("Hel"), Event::Failed(broken)];
     let reply = stream(events, json!({})).await;
-    let error =
-        r#"{"error":{"message":"decoding failed","type":"server_error","param":null,"code":null}}"#;
-    assert!(
-        reply.text.ends_with(&format!("data: {error}\n\n")),
-        "{}",
-        reply.text
-    );
+    let error = r#"{"error":{"message":"decoding failed","type":"server_error","param":null,"code":null}}"#;
+    assert!(reply.text.ends_with(&format!("data: {error}\n\n")), "{}", reply.text);
     assert!(!reply.text.contains("[DONE]"));
 }
 
 #[tokio::test]
 async fn a_stream_whose_engine_vanishes_ends_with_an_error() {
     let reply = stream(vec![started(), Event::text("Hel")], json!({})).await;
-    assert_eq!(
-        reply.chunks().last().unwrap()["error"]["type"],
-        "server_error"
-    );
+    assert_eq!(reply.chunks().last().unwrap()["error"]["type"], "server_error");
 }
 
 #[tokio::test(start_paused = true)]
@@ -266,12 +220,7 @@ async fn a_long_prefill_is_kept_alive_with_comments() {
         .chat(json!({ "stream": true }))
         .await;
     // One interval passes before the response begins, and two more before the first token.
-    assert_eq!(
-        reply.text.matches(": ping\n\n").count(),
-        2,
-        "{}",
-        reply.text
-    );
+    assert_eq!(reply.text.matches(": ping\n\n").count(), 2, "{}", reply.text);
     assert_eq!(reply.choices()[1]["delta"]["content"], "Hi");
     assert!(reply.text.ends_with("data: [DONE]\n\n"));
 }

@@ -7,14 +7,10 @@ use crate::support::{Scripted, Server, Step, done, greeting, likely, started};
 
 #[tokio::test]
 async fn a_whole_answer_has_the_shape_of_a_text_completion() {
-    let answer = Server::answering(greeting())
-        .complete(json!({}))
-        .await
-        .json();
+    let answer = Server::answering(greeting()).complete(json!({})).await.json();
     assert!(answer["id"].as_str().unwrap().starts_with("cmpl-"));
     assert_eq!(answer["object"], "text_completion");
-    let choice =
-        json!([{ "index": 0, "text": "Hello!", "logprobs": null, "finish_reason": "stop" }]);
+    let choice = json!([{ "index": 0, "text": "Hello!", "logprobs": null, "finish_reason": "stop" }]);
     assert_eq!(answer["choices"], choice);
     assert_eq!(answer["usage"]["total_tokens"], 12);
     assert_eq!(answer["timings"]["prompt_n"], 5);
@@ -22,23 +18,13 @@ async fn a_whole_answer_has_the_shape_of_a_text_completion() {
 
 #[tokio::test]
 async fn a_stream_has_text_chunks_a_finish_and_done() {
-    let reply = Server::answering(greeting())
-        .complete(json!({ "stream": true }))
-        .await;
+    let reply = Server::answering(greeting()).complete(json!({ "stream": true })).await;
     let choices = reply.choices();
-    let texts: Vec<_> = choices
-        .iter()
-        .map(|choice| choice["text"].as_str().unwrap())
-        .collect();
+    let texts: Vec<_> = choices.iter().map(|choice| choice["text"].as_str().unwrap()).collect();
     assert_eq!(texts, ["Hel", "lo!", ""]);
     assert_eq!(choices[2]["finish_reason"], "stop");
     assert_eq!(choices[0]["finish_reason"], Value::Null);
-    assert!(
-        reply
-            .chunks()
-            .iter()
-            .all(|chunk| chunk["object"] == "text_completion")
-    );
+    assert!(reply.chunks().iter().all(|chunk| chunk["object"] == "text_completion"));
     assert!(reply.text.ends_with("data: [DONE]\n\n"));
 }
 
@@ -68,17 +54,10 @@ async fn prompts_may_be_text_texts_tokens_or_token_lists() {
     ] {
         let server = Server::answering(greeting());
         let answer = server.complete(json!({ "prompt": prompt })).await.json();
-        let prompts: Vec<_> = server
-            .backend
-            .completions()
-            .into_iter()
-            .map(|job| job.prompt)
-            .collect();
+        let prompts: Vec<_> = server.backend.completions().into_iter().map(|job| job.prompt).collect();
         assert_eq!(prompts, jobs);
         let choices = answer["choices"].as_array().unwrap().iter();
-        let indexes: Vec<_> = choices
-            .map(|choice| choice["index"].as_u64().unwrap())
-            .collect();
+        let indexes: Vec<_> = choices.map(|choice| choice["index"].as_u64().unwrap()).collect();
         assert_eq!(indexes, (0..jobs.len() as u64).collect::<Vec<_>>());
     }
 }
@@ -104,23 +83,11 @@ async fn malformed_prompts_are_refused() {
 
 #[tokio::test]
 async fn several_prompts_add_up_and_choices_keep_the_order_of_prompts() {
-    let script = |text: &str| {
-        vec![
-            started().into(),
-            Event::text(text).into(),
-            done(Finish::Stop).into(),
-        ]
-    };
+    let script = |text: &str| vec![started().into(), Event::text(text).into(), done(Finish::Stop).into()];
     let server = Server::new(Scripted::playing(["a", "b", "c"].map(script)));
-    let answer = server
-        .complete(json!({ "prompt": ["1", "2", "3"] }))
-        .await
-        .json();
+    let answer = server.complete(json!({ "prompt": ["1", "2", "3"] })).await.json();
     let choices = answer["choices"].as_array().unwrap();
-    let texts: Vec<_> = choices
-        .iter()
-        .map(|choice| choice["text"].as_str().unwrap())
-        .collect();
+    let texts: Vec<_> = choices.iter().map(|choice| choice["text"].as_str().unwrap()).collect();
     assert_eq!(texts, ["a", "b", "c"]);
     assert_eq!(answer["usage"]["prompt_tokens"], 27);
     assert!(
@@ -132,10 +99,7 @@ async fn several_prompts_add_up_and_choices_keep_the_order_of_prompts() {
 #[tokio::test]
 async fn n_answers_per_prompt_count_the_prompt_once() {
     let server = Server::answering(greeting());
-    let answer = server
-        .complete(json!({ "prompt": ["1", "2"], "n": 2 }))
-        .await
-        .json();
+    let answer = server.complete(json!({ "prompt": ["1", "2"], "n": 2 })).await.json();
     assert_eq!(answer["choices"].as_array().unwrap().len(), 4);
     assert_eq!(answer["usage"]["prompt_tokens"], 18);
     assert_eq!(answer["usage"]["completion_tokens"], 12);
@@ -154,10 +118,7 @@ async fn a_request_with_many_prompts_takes_no_more_than_the_slots() {
 #[tokio::test]
 async fn a_full_queue_holds_back_the_rest_of_a_request_that_has_begun() {
     let server = Server::new(Scripted::answering(greeting()).with_queue(1));
-    let answer = server
-        .complete(json!({ "prompt": ["1", "2", "3"] }))
-        .await
-        .json();
+    let answer = server.complete(json!({ "prompt": ["1", "2", "3"] })).await.json();
     assert_eq!(answer["choices"].as_array().unwrap().len(), 3);
 }
 
@@ -236,14 +197,8 @@ async fn alternatives_that_print_alike_keep_the_likelier_one() {
 #[tokio::test]
 async fn what_is_not_supported_is_refused_by_name() {
     let server = Server::answering(greeting());
-    server
-        .complete(json!({ "suffix": "end" }))
-        .await
-        .refuses("suffix");
-    server
-        .complete(json!({ "best_of": 3 }))
-        .await
-        .refuses("best_of");
+    server.complete(json!({ "suffix": "end" })).await.refuses("suffix");
+    server.complete(json!({ "best_of": 3 })).await.refuses("best_of");
     server.complete(json!({ "n": 3 })).await.refuses("n");
     server
         .complete(json!({ "prompt": vec!["x"; 3000] }))

@@ -26,9 +26,7 @@ async fn a_wrong_method_is_405_json_and_names_the_right_one() {
     let reply = Server::answering([]).get("/v1/chat/completions").await;
     reply.error(405, "invalid_request_error");
     assert_eq!(reply.header("allow"), Some("POST"));
-    let reply = Server::answering([])
-        .call(Method::DELETE, "/v1/models", &[])
-        .await;
+    let reply = Server::answering([]).call(Method::DELETE, "/v1/models", &[]).await;
     reply.error(405, "invalid_request_error");
 }
 
@@ -36,22 +34,15 @@ async fn a_wrong_method_is_405_json_and_names_the_right_one() {
 async fn a_body_that_is_no_json_object_is_400() {
     let server = Server::answering([]);
     for body in ["", "{", "[]", "\"x\"", "{\"messages\": NaN}", "\u{0}"] {
-        let request = Request::post("/v1/chat/completions")
-            .body(Body::from(body))
-            .unwrap();
-        server
-            .send(request)
-            .await
-            .error(400, "invalid_request_error");
+        let request = Request::post("/v1/chat/completions").body(Body::from(body)).unwrap();
+        server.send(request).await.error(400, "invalid_request_error");
     }
 }
 
 #[tokio::test]
 async fn a_body_nested_too_deeply_is_400() {
     let body = "[".repeat(100_000);
-    let request = Request::post("/v1/completions")
-        .body(Body::from(body))
-        .unwrap();
+    let request = Request::post("/v1/completions").body(Body::from(body)).unwrap();
     Server::answering([])
         .send(request)
         .await
@@ -85,10 +76,7 @@ async fn a_prompt_that_does_not_fit_is_400_with_both_numbers() {
         n_ctx: 4096,
     };
     let server = Server::answering([Event::Failed(overflow)]);
-    for reply in [
-        server.chat(json!({})).await,
-        server.complete(json!({})).await,
-    ] {
+    for reply in [server.chat(json!({})).await, server.complete(json!({})).await] {
         let error = reply.error(400, "exceed_context_size_error");
         assert_eq!(error["code"], "context_length_exceeded");
         assert_eq!(error["n_prompt_tokens"], 5000);
@@ -102,10 +90,7 @@ async fn a_prompt_that_does_not_fit_is_400_with_both_numbers() {
 async fn requests_while_loading_are_503() {
     let server = Server::new(Scripted::answering([]).with_health(Health::Loading));
     for reply in [server.chat(json!({})).await, server.get("/health").await] {
-        assert_eq!(
-            reply.error(503, "unavailable_error")["message"],
-            "Loading model"
-        );
+        assert_eq!(reply.error(503, "unavailable_error")["message"], "Loading model");
         assert_eq!(reply.header("retry-after"), Some("2"));
     }
 }
@@ -115,10 +100,7 @@ async fn a_model_that_failed_to_load_is_503_with_the_reason_and_no_retry() {
     let health = Health::Failed("tiny.gguf: bad magic".into());
     let server = Server::new(Scripted::answering([]).with_health(health));
     let reply = server.chat(json!({})).await;
-    assert_eq!(
-        reply.error(503, "unavailable_error")["message"],
-        "tiny.gguf: bad magic"
-    );
+    assert_eq!(reply.error(503, "unavailable_error")["message"], "tiny.gguf: bad magic");
     assert_eq!(reply.header("x-should-retry"), Some("false"));
 }
 
@@ -137,10 +119,7 @@ async fn a_full_queue_is_429_and_says_when_to_come_back() {
 async fn the_caller_does_not_see_what_is_for_the_log() {
     let error = BackendError::internal("decoding failed", "at address 0x1234");
     let reply = Server::new(Scripted::refusing(error)).chat(json!({})).await;
-    assert_eq!(
-        reply.error(500, "server_error")["message"],
-        "decoding failed"
-    );
+    assert_eq!(reply.error(500, "server_error")["message"], "decoding failed");
     assert!(!reply.text.contains("0x1234"));
 }
 

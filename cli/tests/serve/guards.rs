@@ -29,11 +29,7 @@ async fn either_header_opens_the_api_with_any_of_the_keys() {
         ("authorization", "bearer other"),
         ("x-api-key", "secret"),
     ] {
-        assert_eq!(
-            get(&server, "/v1/models", &[header]).await.status,
-            200,
-            "{header:?}"
-        );
+        assert_eq!(get(&server, "/v1/models", &[header]).await.status, 200, "{header:?}");
     }
 }
 
@@ -49,10 +45,7 @@ async fn a_missing_or_wrong_key_is_401() {
         &[("x-api-key", "")],
     ] {
         let reply = get(&server, "/v1/models", headers).await;
-        assert_eq!(
-            reply.error(401, "authentication_error")["code"],
-            "invalid_api_key"
-        );
+        assert_eq!(reply.error(401, "authentication_error")["code"], "invalid_api_key");
         assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
     }
 }
@@ -82,31 +75,19 @@ async fn a_preflight_needs_no_key_and_allows_the_headers_of_sdks() {
         ("access-control-request-method", "POST"),
         ("access-control-request-headers", asked),
     ];
-    let reply = locked()
-        .call(Method::OPTIONS, "/v1/chat/completions", &headers)
-        .await;
+    let reply = locked().call(Method::OPTIONS, "/v1/chat/completions", &headers).await;
     assert_eq!(reply.status, 200);
     assert_eq!(
         reply.header("access-control-allow-origin"),
         Some("http://localhost:3000")
     );
     assert_eq!(reply.header("access-control-allow-headers"), Some(asked));
-    assert!(
-        reply
-            .header("access-control-allow-methods")
-            .unwrap()
-            .contains("POST")
-    );
+    assert!(reply.header("access-control-allow-methods").unwrap().contains("POST"));
 }
 
 #[tokio::test]
 async fn an_error_can_be_read_by_a_page_that_may_call() {
-    let reply = get(
-        &locked(),
-        "/v1/models",
-        &[("origin", "http://127.0.0.1:5173")],
-    )
-    .await;
+    let reply = get(&locked(), "/v1/models", &[("origin", "http://127.0.0.1:5173")]).await;
     assert_eq!(reply.status, 401);
     assert_eq!(
         reply.header("access-control-allow-origin"),
@@ -150,9 +131,7 @@ async fn a_rebound_host_name_is_refused_where_names_are_checked() {
         .await
         .error(403, "permission_error");
     assert_eq!(
-        get(&server, "/v1/models", &[("host", "localhost:8080")])
-            .await
-            .status,
+        get(&server, "/v1/models", &[("host", "localhost:8080")]).await.status,
         200
     );
 }

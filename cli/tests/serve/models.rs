@@ -32,11 +32,7 @@ async fn the_list_has_what_clients_need_and_llama_servers_meta() {
 #[tokio::test]
 async fn one_model_can_be_retrieved_also_when_its_name_has_a_slash() {
     let server = Server::new(two_models());
-    for path in [
-        "/v1/models/org/second",
-        "/v1/models/org%2Fsecond",
-        "/models/org/second",
-    ] {
+    for path in ["/v1/models/org/second", "/v1/models/org%2Fsecond", "/models/org/second"] {
         assert_eq!(server.get(path).await.json()["id"], "org/second", "{path}");
     }
 }
@@ -78,10 +74,7 @@ async fn health_is_ok_when_ready() {
     let server = Server::answering([]);
     for path in ["/health", "/v1/health"] {
         let reply = server.get(path).await;
-        assert_eq!(
-            (reply.status.as_u16(), reply.json()),
-            (200, json!({ "status": "ok" }))
-        );
+        assert_eq!((reply.status.as_u16(), reply.json()), (200, json!({ "status": "ok" })));
     }
 }
 
@@ -98,8 +91,5 @@ async fn props_tell_the_types_and_the_price_of_the_kv_cache() {
     assert_eq!(props["kv"], kv);
     assert_eq!(props["total_slots"], 2);
     assert_eq!(props["default_generation_settings"]["n_ctx"], 4096);
-    assert_eq!(
-        props["modalities"],
-        json!({ "vision": false, "audio": false })
-    );
+    assert_eq!(props["modalities"], json!({ "vision": false, "audio": false }));
 }

@@ -35,12 +35,8 @@ async fn the_stop_type_tells_a_limit_from_a_word() {
     if let Event::Done(done) = &mut word {
         done.stop_string = Some("END".into());
     }
-    for (end, stop_type, stopping_word) in
-        [(done(Finish::Length), "limit", ""), (word, "word", "END")]
-    {
-        let answer = complete(vec![end], json!({ "prompt": "Once" }))
-            .await
-            .json();
+    for (end, stop_type, stopping_word) in [(done(Finish::Length), "limit", ""), (word, "word", "END")] {
+        let answer = complete(vec![end], json!({ "prompt": "Once" })).await.json();
         assert_eq!(answer["stop_type"], stop_type);
         assert_eq!(answer["stopping_word"], stopping_word);
     }
@@ -50,19 +46,14 @@ async fn the_stop_type_tells_a_limit_from_a_word() {
 async fn a_stream_ends_with_stop_and_without_done() {
     let reply = complete(greeting(), json!({ "prompt": "Once", "stream": true })).await;
     let events = reply.chunks();
-    assert_eq!(
-        events[0],
-        json!({ "index": 0, "content": "Hel", "stop": false })
-    );
+    assert_eq!(events[0], json!({ "index": 0, "content": "Hel", "stop": false }));
     assert_eq!(events.last().unwrap()["stop"], true);
     assert!(!reply.text.contains("[DONE]"));
 }
 
 #[tokio::test]
 async fn several_prompts_have_a_list_of_answers() {
-    let answers = complete(greeting(), json!({ "prompt": ["a", "b"] }))
-        .await
-        .json();
+    let answers = complete(greeting(), json!({ "prompt": ["a", "b"] })).await.json();
     assert_eq!(answers[1]["index"], 1);
     assert_eq!(answers.as_array().unwrap().len(), 2);
 }

@@ -57,11 +57,7 @@ async fn read_until(socket: &mut TcpStream, text: &str) -> String {
     let mut buffer = [0; 4096];
     while !String::from_utf8_lossy(&read).contains(text) {
         let count = socket.read(&mut buffer).await.unwrap();
-        assert!(
-            count > 0,
-            "closed before {text:?}: {}",
-            String::from_utf8_lossy(&read)
-        );
+        assert!(count > 0, "closed before {text:?}: {}", String::from_utf8_lossy(&read));
         read.extend_from_slice(&buffer[..count]);
     }
     String::from_utf8(read).unwrap()
@@ -132,10 +128,7 @@ async fn shutdown_cancels_running_jobs_and_returns() {
     server.backend.all_cancelled().await;
     let ended = tokio::time::timeout(Duration::from_secs(2), server.served).await;
     ended.expect("returns in time").unwrap().unwrap();
-    assert!(
-        TcpStream::connect(server.addr).await.is_err(),
-        "stopped accepting"
-    );
+    assert!(TcpStream::connect(server.addr).await.is_err(), "stopped accepting");
 }
 
 #[tokio::test]
@@ -147,8 +140,5 @@ async fn a_port_in_use_is_named_with_the_way_out() {
         .await
         .unwrap_err()
         .to_string();
-    assert!(
-        error.contains(&addr.to_string()) && error.contains("--port"),
-        "{error}"
-    );
+    assert!(error.contains(&addr.to_string()) && error.contains("--port"), "{error}");
 }

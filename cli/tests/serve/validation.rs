@@ -53,15 +53,7 @@ async fn numbers_out_of_range_are_refused_by_name() {
 
 #[tokio::test]
 async fn values_of_the_wrong_type_are_refused_by_name() {
-    for name in [
-        "temperature",
-        "top_k",
-        "max_tokens",
-        "seed",
-        "n",
-        "stop",
-        "logit_bias",
-    ] {
+    for name in ["temperature", "top_k", "max_tokens", "seed", "n", "stop", "logit_bias"] {
         refused(name, json!({ "a": true })).await;
     }
     for name in [
@@ -75,13 +67,7 @@ async fn values_of_the_wrong_type_are_refused_by_name() {
     ] {
         refused(name, json!("1")).await;
     }
-    for name in [
-        "grammar",
-        "model",
-        "cache_prompt",
-        "ignore_eos",
-        "json_schema",
-    ] {
+    for name in ["grammar", "model", "cache_prompt", "ignore_eos", "json_schema"] {
         refused(name, json!(1)).await;
     }
 }
@@ -99,18 +85,12 @@ async fn null_means_absent_everywhere() {
         "logit_bias",
         "tools",
     ];
-    let nulls: Value = names
-        .iter()
-        .map(|name| (name.to_string(), Value::Null))
-        .collect();
+    let nulls: Value = names.iter().map(|name| (name.to_string(), Value::Null)).collect();
     let server = Server::answering(greeting());
     assert_eq!(server.chat(nulls).await.status, 200);
     let generation = server.backend.chat_job().generation;
     assert_eq!(generation.sampling, Default::default());
-    assert_eq!(
-        (generation.max_tokens, generation.cache_prompt),
-        (None, true)
-    );
+    assert_eq!((generation.max_tokens, generation.cache_prompt), (None, true));
 }
 
 #[tokio::test]
@@ -157,10 +137,7 @@ async fn both_names_of_the_token_limit_work_and_the_newer_wins() {
 async fn minus_one_is_no_limit_zero_is_zero_and_more_than_the_context_is_fine() {
     assert_eq!(limit(json!({ "max_tokens": -1 })).await, None);
     assert_eq!(limit(json!({ "max_tokens": 0 })).await, Some(0));
-    assert_eq!(
-        limit(json!({ "max_tokens": 1_000_000 })).await,
-        Some(1_000_000)
-    );
+    assert_eq!(limit(json!({ "max_tokens": 1_000_000 })).await, Some(1_000_000));
 }
 
 async fn seed(value: Value) -> Option<u32> {
@@ -196,23 +173,11 @@ async fn stop_is_a_string_or_an_array_and_empty_ones_are_dropped() {
 
 #[tokio::test]
 async fn logit_bias_comes_as_a_map_or_as_pairs() {
-    let expected = [
-        TokenBias {
-            token: 5,
-            bias: -100.0,
-        },
-        TokenBias {
-            token: 6,
-            bias: 1.5,
-        },
-    ];
+    let expected = [TokenBias { token: 5, bias: -100.0 }, TokenBias { token: 6, bias: 1.5 }];
     for bias in [json!({ "5": -100, "6": 1.5 }), json!([[5, -100], [6, 1.5]])] {
         let server = Server::answering(greeting());
         server.chat(json!({ "logit_bias": bias })).await;
-        assert_eq!(
-            server.backend.chat_job().generation.sampling.logit_bias,
-            expected
-        );
+        assert_eq!(server.backend.chat_job().generation.sampling.logit_bias, expected);
     }
     let server = Server::answering(greeting());
     server.chat(json!({ "logit_bias": [[7, false]] })).await;
@@ -239,26 +204,14 @@ async fn a_bias_on_a_token_outside_the_vocabulary_is_refused() {
 #[tokio::test]
 async fn log_probabilities_have_limits() {
     let server = Server::answering(greeting());
-    server
-        .chat(json!({ "top_logprobs": 3 }))
-        .await
-        .refuses("top_logprobs");
+    server.chat(json!({ "top_logprobs": 3 })).await.refuses("top_logprobs");
     server
         .chat(json!({ "logprobs": true, "top_logprobs": 21 }))
         .await
         .refuses("top_logprobs");
-    server
-        .chat(json!({ "logprobs": 3 }))
-        .await
-        .refuses("logprobs");
-    server
-        .complete(json!({ "logprobs": 21 }))
-        .await
-        .refuses("logprobs");
-    server
-        .complete(json!({ "logprobs": -1 }))
-        .await
-        .refuses("logprobs");
+    server.chat(json!({ "logprobs": 3 })).await.refuses("logprobs");
+    server.complete(json!({ "logprobs": 21 })).await.refuses("logprobs");
+    server.complete(json!({ "logprobs": -1 })).await.refuses("logprobs");
 }
 
 #[tokio::test]

@@ -101,7 +101,8 @@ impl ChatRequest {
     /// Appends the answer of a tool to the call with this id.
     #[must_use]
     pub fn tool_result(mut self, call_id: &str, content: &str) -> Self {
-        self.messages.push(json!({"role": "tool", "tool_call_id": call_id, "content": content}));
+        self.messages
+            .push(json!({"role": "tool", "tool_call_id": call_id, "content": content}));
         self
     }
 

@@ -97,7 +97,11 @@ pub struct SamplingParams {
 impl SamplingParams {
     /// Always the most probable token.
     pub fn greedy() -> Self {
-        Self { temperature: Some(0.0), samplers: Some(vec![SamplerKind::Temperature]), ..Self::default() }
+        Self {
+            temperature: Some(0.0),
+            samplers: Some(vec![SamplerKind::Temperature]),
+            ..Self::default()
+        }
     }
 }
 
@@ -139,7 +143,9 @@ impl SamplerBuilder {
 
     /// Keeps the `k` most probable tokens.
     pub fn top_k(self, k: u32) -> Self {
-        self.step(SamplerKind::TopK, |p| p.top_k = Some(i32::try_from(k).unwrap_or(i32::MAX)))
+        self.step(SamplerKind::TopK, |p| {
+            p.top_k = Some(i32::try_from(k).unwrap_or(i32::MAX))
+        })
     }
 
     /// Keeps the smallest set of tokens with probability `p`.
@@ -248,7 +254,9 @@ pub(super) fn to_json(params: &SamplingParams, constraint: Option<&Constraint>) 
     if read_back != rest || bad_bias {
         return Err(Error::Invalid("a sampling parameter is not a finite number".into()));
     }
-    let Value::Object(mut all) = value else { unreachable!("a struct serializes to an object") };
+    let Value::Object(mut all) = value else {
+        unreachable!("a struct serializes to an object")
+    };
     all.insert("logit_bias".into(), serde_json::json!(biases)); // null: never, in the shim's terms
     if let Some(Constraint(constraint)) = constraint {
         all.extend(constraint.clone());
@@ -271,10 +279,16 @@ mod tests {
     #[test]
     fn numbers_that_json_cannot_hold_are_refused_and_not_dropped() {
         for temperature in [f32::NAN, f32::INFINITY] {
-            let params = SamplingParams { temperature: Some(temperature), ..Default::default() };
+            let params = SamplingParams {
+                temperature: Some(temperature),
+                ..Default::default()
+            };
             assert!(to_json(&params, None).is_err());
         }
-        let bias = |b| SamplingParams { logit_bias: Some(vec![(1, b)]), ..Default::default() };
+        let bias = |b| SamplingParams {
+            logit_bias: Some(vec![(1, b)]),
+            ..Default::default()
+        };
         assert!(to_json(&bias(f32::NAN), None).is_err());
         assert!(to_json(&bias(f32::NEG_INFINITY), None).is_ok_and(|json| json.contains("[[1,null]]")));
     }

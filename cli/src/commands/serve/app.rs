@@ -35,10 +35,7 @@ pub fn app(state: AppState) -> Router {
         // Layers run from the last to the first.
         .layer(DefaultBodyLimit::max(state.settings.body_limit))
         .layer(middleware::from_fn_with_state(state.clone(), require_key))
-        .layer(middleware::from_fn_with_state(
-            state.clone(),
-            require_known_caller,
-        ))
+        .layer(middleware::from_fn_with_state(state.clone(), require_known_caller))
         .layer(cors(state.clone()))
         .with_state(state)
 }
@@ -57,11 +54,7 @@ async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
     )
 }
 
-async fn require_key(
-    State(state): State<AppState>,
-    request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
+async fn require_key(State(state): State<AppState>, request: Request, next: Next) -> Result<Response, ApiError> {
     let open = OPEN_PATHS.contains(&request.uri().path());
     if !open && !state.settings.api_keys.allow(request.headers()) {
         let error = ApiError::new(StatusCode::UNAUTHORIZED, "missing or wrong API key");
@@ -116,9 +109,6 @@ fn cors(state: AppState) -> CorsLayer {
         // SDKs send x-stainless-* and more; a list would be out of date, and the origin is what is
         // checked.
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([
-            header::RETRY_AFTER,
-            HeaderName::from_static("x-should-retry"),
-        ])
+        .expose_headers([header::RETRY_AFTER, HeaderName::from_static("x-should-retry")])
         .max_age(Duration::from_secs(600))
 }

@@ -17,19 +17,14 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let bytes =
-            Bytes::from_request(request, state)
-                .await
-                .map_err(|rejection| match rejection.status() {
-                    StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
-                        StatusCode::PAYLOAD_TOO_LARGE,
-                        "the request body is too large",
-                    ),
-                    _ => ApiError::invalid(format!(
-                        "the request body could not be read: {}",
-                        rejection.body_text()
-                    )),
-                })?;
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => {
+                    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large")
+                }
+                _ => ApiError::invalid(format!("the request body could not be read: {}", rejection.body_text())),
+            })?;
         if bytes.is_empty() {
             return Err(ApiError::invalid("missing request body"));
         }
@@ -70,9 +65,7 @@ impl<'a> Fields<'a> {
 
     /// A nested object.
     pub fn object(&self, name: &str) -> Result<Option<Fields<'a>>, ApiError> {
-        Ok(self
-            .typed(name, Value::as_object, "must be an object")?
-            .map(Fields))
+        Ok(self.typed(name, Value::as_object, "must be an object")?.map(Fields))
     }
 
     /// A number in `range`.
@@ -83,26 +76,14 @@ impl<'a> Fields<'a> {
         // Compared before narrowing: a huge double would turn into infinity.
         if value < f64::from(*range.start()) || value > f64::from(*range.end()) {
             let (low, high) = range.into_inner();
-            return Err(ApiError::param(
-                name,
-                format_args!("must be between {low} and {high}"),
-            ));
+            return Err(ApiError::param(name, format_args!("must be between {low} and {high}")));
         }
         Ok(Some(value as f32))
     }
 
     /// A whole number in `range`; `4.0` is one, because some languages know no other.
-    pub fn int<T: TryFrom<i64>>(
-        &self,
-        name: &str,
-        range: RangeInclusive<i64>,
-    ) -> Result<Option<T>, ApiError> {
-        let Some(value) = self.typed(
-            name,
-            |value| value.is_number().then_some(value),
-            "must be an integer",
-        )?
-        else {
+    pub fn int<T: TryFrom<i64>>(&self, name: &str, range: RangeInclusive<i64>) -> Result<Option<T>, ApiError> {
+        let Some(value) = self.typed(name, |value| value.is_number().then_some(value), "must be an integer")? else {
             return Ok(None);
         };
         let (low, high) = (*range.start(), *range.end());
@@ -131,9 +112,7 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        read(value)
-            .map(Some)
-            .ok_or_else(|| ApiError::param(name, otherwise))
+        read(value).map(Some).ok_or_else(|| ApiError::param(name, otherwise))
     }
 }
 

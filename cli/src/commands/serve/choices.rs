@@ -99,9 +99,7 @@ impl Choices {
             }
             Ok::<_, ApiError>(())
         };
-        tokio::time::timeout(patience, begun)
-            .await
-            .unwrap_or(Ok(()))?;
+        tokio::time::timeout(patience, begun).await.unwrap_or(Ok(()))?;
         Ok(events)
     }
 
@@ -134,11 +132,7 @@ impl Choices {
     }
 }
 
-fn poll_any(
-    running: &mut [(usize, EventStream)],
-    turn: usize,
-    cx: &mut Context<'_>,
-) -> Poll<(usize, Option<Event>)> {
+fn poll_any(running: &mut [(usize, EventStream)], turn: usize, cx: &mut Context<'_>) -> Poll<(usize, Option<Event>)> {
     let count = running.len();
     for at in (0..count).map(|step| (turn + step) % count) {
         if let Poll::Ready(event) = running[at].1.poll_next(cx) {

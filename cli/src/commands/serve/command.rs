@@ -30,9 +30,18 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
         let listener = bind(addr).await?;
         let addr = listener.local_addr().context("cannot read the address of the socket")?;
 
-        let engine = Arc::new(Engine::new(args.alias.clone().unwrap_or_else(|| settings.model_name()), args.queue));
+        let engine = Arc::new(Engine::new(
+            args.alias.clone().unwrap_or_else(|| settings.model_name()),
+            args.queue,
+        ));
         let keys = ApiKeys::new(args.api_key.clone());
-        let state = AppState::new(engine.clone(), Settings { api_keys: keys, ..Settings::default() });
+        let state = AppState::new(
+            engine.clone(),
+            Settings {
+                api_keys: keys,
+                ..Settings::default()
+            },
+        );
 
         let loading = engine.clone();
         let mut load = tokio::task::spawn_blocking(move || loading.load(&settings));
@@ -60,7 +69,9 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
         drop(stop_sender);
         let served = server.await.context("the server failed")?;
         let stopping = engine.clone();
-        tokio::task::spawn_blocking(move || stopping.stop()).await.context("the engine did not stop")?;
+        tokio::task::spawn_blocking(move || stopping.stop())
+            .await
+            .context("the engine did not stop")?;
         served
     })?;
     Ok(ExitCode::SUCCESS)

@@ -70,8 +70,7 @@ impl ApiError {
 
     /// 404 for a model that is not there.
     pub fn model_not_found(model: &str) -> Self {
-        let mut error = Self::new(StatusCode::NOT_FOUND, format!("model '{model}' not found"))
-            .code("model_not_found");
+        let mut error = Self::new(StatusCode::NOT_FOUND, format!("model '{model}' not found")).code("model_not_found");
         error.0.param = Some("model".into());
         error
     }
@@ -107,8 +106,7 @@ impl ApiError {
             context,
             ..
         } = &*self.0;
-        let mut error =
-            json!({ "message": message, "type": self.kind(), "param": param, "code": code });
+        let mut error = json!({ "message": message, "type": self.kind(), "param": param, "code": code });
         if let Some(Context { n_prompt, n_ctx }) = context {
             error["n_prompt_tokens"] = json!(n_prompt);
             error["n_ctx"] = json!(n_ctx);
@@ -163,12 +161,8 @@ impl From<BackendError> for ApiError {
                 error.0.retry = Retry::After(Duration::from_secs(2));
                 error
             }
-            BackendError::NotSupported(message) => {
-                Self::new(StatusCode::NOT_IMPLEMENTED, message).never_retry()
-            }
-            BackendError::Unavailable(message) => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, message).never_retry()
-            }
+            BackendError::NotSupported(message) => Self::new(StatusCode::NOT_IMPLEMENTED, message).never_retry(),
+            BackendError::Unavailable(message) => Self::new(StatusCode::SERVICE_UNAVAILABLE, message).never_retry(),
             BackendError::Internal { message, detail } => {
                 tracing::error!(%detail, "{message}");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)

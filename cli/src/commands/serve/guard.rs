@@ -55,9 +55,7 @@ impl std::fmt::Debug for ApiKeys {
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    scheme
-        .eq_ignore_ascii_case(b"Bearer ")
-        .then(|| token.trim_ascii())
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
 }
 
 /// Web pages that may call the API, besides those on this machine, those this server sent, and
@@ -127,10 +125,7 @@ impl HostCheck {
             // `.internal` is reserved for private networks: containers reach their host under such
             // a name.
             Some(Host::Name(name)) => {
-                name == "localhost"
-                    || [".localhost", ".internal"]
-                        .iter()
-                        .any(|suffix| name.ends_with(suffix))
+                name == "localhost" || [".localhost", ".internal"].iter().any(|suffix| name.ends_with(suffix))
             }
             None => false,
         }

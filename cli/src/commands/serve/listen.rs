@@ -20,15 +20,9 @@ const GRACE: Duration = Duration::from_secs(5);
 pub async fn bind(addr: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(addr).await.map_err(|error| {
         let advice = match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                "; another program uses this port, choose one with --port"
-            }
-            std::io::ErrorKind::PermissionDenied => {
-                "; ports below 1024 need privileges, choose one with --port"
-            }
-            std::io::ErrorKind::AddrNotAvailable => {
-                "; this machine has no such address, choose one with --host"
-            }
+            std::io::ErrorKind::AddrInUse => "; another program uses this port, choose one with --port",
+            std::io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges, choose one with --port",
+            std::io::ErrorKind::AddrNotAvailable => "; this machine has no such address, choose one with --host",
             _ => "",
         };
         anyhow::Error::new(error).context(format!("cannot listen on {addr}{advice}"))
@@ -42,9 +36,7 @@ pub async fn serve(
     state: AppState,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    let addr = listener
-        .local_addr()
-        .context("cannot read the address of the socket")?;
+    let addr = listener.local_addr().context("cannot read the address of the socket")?;
     let state = if addr.ip().is_loopback() {
         state.with_host_check(HostCheck::LocalNames)
     } else {

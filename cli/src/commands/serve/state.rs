@@ -99,9 +99,7 @@ impl AppState {
         if cards.len() == 1 {
             return Ok(cards.remove(0));
         }
-        let name = name.ok_or_else(|| {
-            ApiError::param("model", "is required, because several models are served")
-        })?;
+        let name = name.ok_or_else(|| ApiError::param("model", "is required, because several models are served"))?;
         cards
             .into_iter()
             .find(|card| card.id == name)

@@ -39,11 +39,7 @@ pub trait Dialect: Send + 'static {
 
 /// The response of a streaming request. An error before the answer begins is returned, so that it
 /// gets its own status.
-pub async fn respond<D: Dialect>(
-    mut choices: Choices,
-    mut dialect: D,
-    ping: Duration,
-) -> Result<Response, ApiError> {
+pub async fn respond<D: Dialect>(mut choices: Choices, mut dialect: D, ping: Duration) -> Result<Response, ApiError> {
     let opening = choices.opening(ping).await?;
     let mut ready = Frames::new();
     dialect.open(&mut ready);

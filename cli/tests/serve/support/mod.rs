@@ -32,11 +32,7 @@ impl Server {
         let backend = Arc::new(backend);
         let state = AppState::new(backend.clone(), settings);
         let router = app(state.clone());
-        Self {
-            backend,
-            state,
-            router,
-        }
+        Self { backend, state, router }
     }
 
     /// A server whose every job gives these events.
@@ -58,24 +54,17 @@ impl Server {
 
     /// The response before its body is read.
     pub async fn open(&self, path: &str, body: Value) -> axum::response::Response {
-        let request = Request::post(path)
-            .body(Body::from(body.to_string()))
-            .unwrap();
+        let request = Request::post(path).body(Body::from(body.to_string())).unwrap();
         self.router.clone().oneshot(request).await.unwrap()
     }
 
     pub async fn get(&self, path: &str) -> Reply {
-        self.send(Request::get(path).body(Body::empty()).unwrap())
-            .await
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Reply {
-        self.send(
-            Request::post(path)
-                .body(Body::from(body.to_string()))
-                .unwrap(),
-        )
-        .await
+        self.send(Request::post(path).body(Body::from(body.to_string())).unwrap())
+            .await
     }
 
     pub async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Reply {
@@ -88,8 +77,7 @@ impl Server {
 
     /// A chat with `extra` fields.
     pub async fn chat(&self, extra: Value) -> Reply {
-        self.post("/v1/chat/completions", merge(hello(), extra))
-            .await
+        self.post("/v1/chat/completions", merge(hello(), extra)).await
     }
 
     /// A completion with `extra` fields.
@@ -130,16 +118,11 @@ impl Reply {
     /// The JSON of every event of a stream; checks the framing on the way.
     pub fn chunks(&self) -> Vec<Value> {
         assert_eq!(self.status, StatusCode::OK, "{}", self.text);
-        let whole = self
-            .text
-            .strip_suffix("\n\n")
-            .expect("the last event is complete");
+        let whole = self.text.strip_suffix("\n\n").expect("the last event is complete");
         let events = whole.split("\n\n").filter(|event| !event.starts_with(':'));
         let events = events.map(|event| event.strip_prefix("data: ").expect("data only"));
         let events = events.filter(|event| *event != "[DONE]");
-        events
-            .map(|event| serde_json::from_str(event).unwrap())
-            .collect()
+        events.map(|event| serde_json::from_str(event).unwrap()).collect()
     }
 
     /// The first choice of every chunk that has one.
@@ -154,11 +137,7 @@ impl Reply {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);
         assert_eq!(self.header("content-type"), Some("application/json"));
         let error = self.json()["error"].clone();
-        assert!(
-            error["message"]
-                .as_str()
-                .is_some_and(|message| !message.is_empty())
-        );
+        assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()));
         assert_eq!(error["type"], kind);
         for name in ["param", "code"] {
             let value = error.get(name).expect("present, if only as null");
@@ -172,10 +151,7 @@ impl Reply {
     pub fn refuses(&self, param: &str) {
         let error = self.error(400, "invalid_request_error");
         assert_eq!(error["param"], param, "{error}");
-        assert!(
-            error["message"].as_str().unwrap().contains(param),
-            "{error}"
-        );
+        assert!(error["message"].as_str().unwrap().contains(param), "{error}");
     }
 }
 
@@ -212,12 +188,7 @@ pub fn done(finish: Finish) -> Event {
 
 /// `Hello!` in two pieces.
 pub fn greeting() -> Vec<Event> {
-    vec![
-        started(),
-        Event::text("Hel"),
-        Event::text("lo!"),
-        done(Finish::Stop),
-    ]
+    vec![started(), Event::text("Hel"), Event::text("lo!"), done(Finish::Stop)]
 }
 
 pub fn call_start(index: u32, id: &str, name: &str) -> Event {

@@ -4,8 +4,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::serve::backend::{
-    Backend, BackendError, CancelToken, ChatJob, CompletionJob, Event, EventStream, Health, KvCard,
-    ModelCard, QueueStatus, TokenPiece, TokenizeJob,
+    Backend, BackendError, CancelToken, ChatJob, CompletionJob, Event, EventStream, Health, KvCard, ModelCard,
+    QueueStatus, TokenPiece, TokenizeJob,
 };
 
 /// One thing a job does.
@@ -95,10 +95,7 @@ impl Scripted {
     /// Jobs that were started and not cancelled or finished.
     pub fn running(&self) -> usize {
         let seen = self.seen.lock().unwrap();
-        seen.tokens
-            .iter()
-            .filter(|token| !token.is_cancelled())
-            .count()
+        seen.tokens.iter().filter(|token| !token.is_cancelled()).count()
     }
 
     /// Jobs that were started.

@@ -33,9 +33,7 @@ impl ModelCard {
     /// The token a number from a request names, if the vocabulary has it. Ids go to C code that
     /// does not look.
     pub fn token(&self, value: &Value) -> Option<i32> {
-        let token = value
-            .as_u64()
-            .filter(|&token| token < u64::from(self.n_vocab))?;
+        let token = value.as_u64().filter(|&token| token < u64::from(self.n_vocab))?;
         i32::try_from(token).ok()
     }
 }

@@ -178,9 +178,7 @@ impl EventSender {
 
     /// Sends, waiting for room. For threads outside the async runtime; panics inside it.
     pub fn blocking_send(&self, event: Event) -> Result<(), SendError> {
-        self.events
-            .blocking_send(event)
-            .map_err(|_| SendError::Closed)
+        self.events.blocking_send(event).map_err(|_| SendError::Closed)
     }
 
     /// Sends, waiting for room, from async code.
@@ -213,10 +211,7 @@ impl EventStream {
                 events,
                 cancel: cancel.clone(),
             },
-            EventStream {
-                events: unread,
-                cancel,
-            },
+            EventStream { events: unread, cancel },
         )
     }
 

@@ -11,16 +11,15 @@ mod job;
 
 use std::time::Duration;
 
-pub use llama_turboquant::CancelToken;
 pub use card::{KvCard, ModelCard};
 pub use event::{
-    Alternative, Done, Event, EventSender, EventStream, Finish, SendError, TextPiece,
-    Timings, TokenLogprob, Usage,
+    Alternative, Done, Event, EventSender, EventStream, Finish, SendError, TextPiece, Timings, TokenLogprob, Usage,
 };
 pub use job::{
-    ChatJob, ChatPrompt, CompletionJob, Constraint, Generation, Prompt, SamplingParams, TokenBias,
-    TokenPiece, TokenizeJob,
+    ChatJob, ChatPrompt, CompletionJob, Constraint, Generation, Prompt, SamplingParams, TokenBias, TokenPiece,
+    TokenizeJob,
 };
+pub use llama_turboquant::CancelToken;
 
 /// An engine behind the server.
 ///
@@ -59,16 +58,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Splits text into tokens.
     fn tokenize(&self, _job: TokenizeJob) -> Result<Vec<TokenPiece>, BackendError> {
-        Err(BackendError::NotSupported(
-            "this backend does not tokenize".into(),
-        ))
+        Err(BackendError::NotSupported("this backend does not tokenize".into()))
     }
 
     /// Joins tokens to text. Every id has been checked against the model's vocabulary.
     fn detokenize(&self, _model: &str, _tokens: &[i32]) -> Result<String, BackendError> {
-        Err(BackendError::NotSupported(
-            "this backend does not detokenize".into(),
-        ))
+        Err(BackendError::NotSupported("this backend does not detokenize".into()))
     }
 }
 

@@ -35,7 +35,10 @@ struct Out {
 
 impl TextAnswer {
     pub(super) fn new(model: Model, echo: Option<String>, sender: Arc<EventSender>) -> Self {
-        Self { out: Out { sender, model }, echo }
+        Self {
+            out: Out { sender, model },
+            echo,
+        }
     }
 
     pub(super) fn event(&mut self, event: JobEvent) -> ControlFlow<()> {
@@ -52,7 +55,10 @@ impl TextAnswer {
                 if piece.text.is_empty() && logprobs.is_empty() {
                     return Continue(());
                 }
-                self.out.send(Event::Text(TextPiece { text: piece.text, logprobs }))
+                self.out.send(Event::Text(TextPiece {
+                    text: piece.text,
+                    logprobs,
+                }))
             }
             JobEvent::Done(stats) => self.out.done(&stats, false, 0),
             JobEvent::Failed(error) => self.out.failed(error),
@@ -62,7 +68,14 @@ impl TextAnswer {
 
 impl ChatAnswer {
     pub(super) fn new(model: Model, parser: ChatParser, sender: Arc<EventSender>) -> Self {
-        Self { out: Out { sender, model }, parser, logprobs: Vec::new(), calls_tools: false, reasoning: false, n_reasoning: 0 }
+        Self {
+            out: Out { sender, model },
+            parser,
+            logprobs: Vec::new(),
+            calls_tools: false,
+            reasoning: false,
+            n_reasoning: 0,
+        }
     }
 
     pub(super) fn event(&mut self, event: JobEvent) -> ControlFlow<()> {
@@ -80,7 +93,10 @@ impl ChatAnswer {
                 self.deltas(deltas)?;
                 if !self.logprobs.is_empty() {
                     let logprobs = std::mem::take(&mut self.logprobs);
-                    self.out.send(Event::Text(TextPiece { text: String::new(), logprobs }))?;
+                    self.out.send(Event::Text(TextPiece {
+                        text: String::new(),
+                        logprobs,
+                    }))?;
                 }
                 self.out.done(&stats, self.calls_tools, self.n_reasoning)
             }
@@ -111,7 +127,11 @@ impl ChatAnswer {
                 self.calls_tools = true;
                 let index = saturate(call.index);
                 if let Some(name) = call.name {
-                    self.out.send(Event::ToolCallStart { index, id: call.id.unwrap_or_default(), name })?;
+                    self.out.send(Event::ToolCallStart {
+                        index,
+                        id: call.id.unwrap_or_default(),
+                        name,
+                    })?;
                 }
                 if let Some(fragment) = call.arguments.filter(|fragment| !fragment.is_empty()) {
                     self.out.send(Event::ToolCallArguments { index, fragment })?;
@@ -125,11 +145,18 @@ impl ChatAnswer {
 impl Out {
     /// The channel holds a whole answer, so "full" means the same as "closed": nobody reads.
     fn send(&self, event: Event) -> ControlFlow<()> {
-        if self.sender.try_send(event).is_ok() { Continue(()) } else { Break(()) }
+        if self.sender.try_send(event).is_ok() {
+            Continue(())
+        } else {
+            Break(())
+        }
     }
 
     fn started(&self, n_prompt: usize, n_cached: usize) -> ControlFlow<()> {
-        self.send(Event::Started { n_prompt: saturate(n_prompt), n_cached: saturate(n_cached) })
+        self.send(Event::Started {
+            n_prompt: saturate(n_prompt),
+            n_cached: saturate(n_cached),
+        })
     }
 
     fn failed(&self, error: Error) -> ControlFlow<()> {
@@ -166,12 +193,18 @@ impl Out {
     }
 
     fn logprobs(&self, piece: &Piece) -> Vec<TokenLogprob> {
-        let Some(logprobs) = &piece.logprobs else { return Vec::new() };
+        let Some(logprobs) = &piece.logprobs else {
+            return Vec::new();
+        };
         let bytes = |token: Token| self.model.piece(token, true).unwrap_or_default();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let alternative = |&(token, logprob): &(Token, f32)| {
             let bytes = bytes(token);
-            Alternative { token: text(&bytes), bytes, logprob }
+            Alternative {
+                token: text(&bytes),
+                bytes,
+                logprob,
+            }
         };
         let own = bytes(piece.token);
         vec![TokenLogprob {

@@ -4,8 +4,8 @@ mod answer;
 mod request;
 
 use crate::commands::serve::backend::{
-    Backend, BackendError, ChatJob, CompletionJob, Event, EventSender, EventStream, Health, KvCard, ModelCard, QueueStatus,
-    TokenPiece, TokenizeJob,
+    Backend, BackendError, ChatJob, CompletionJob, Event, EventSender, EventStream, Health, KvCard, ModelCard,
+    QueueStatus, TokenPiece, TokenizeJob,
 };
 use crate::commands::serve::state::unix_time;
 use crate::settings::{ModelSettings, human_bytes};
@@ -45,7 +45,12 @@ struct Loaded {
 impl Engine {
     /// An engine that loads nothing yet. `name` is what clients see; at most `queue_limit` requests wait.
     pub fn new(name: String, queue_limit: usize) -> Self {
-        Self { name, queue_limit, loading: CancelToken::new(), state: RwLock::new(EngineState::Loading) }
+        Self {
+            name,
+            queue_limit,
+            loading: CancelToken::new(),
+            state: RwLock::new(EngineState::Loading),
+        }
     }
 
     /// Loads the model and starts serving it. Blocks.
@@ -69,7 +74,11 @@ impl Engine {
 
     fn try_load(&self, settings: &ModelSettings) -> anyhow::Result<Loaded> {
         let model = settings.load(&self.loading)?;
-        let template = if model.meta().chat_template { Some(ChatTemplate::from_model(&model)?) } else { None };
+        let template = if model.meta().chat_template {
+            Some(ChatTemplate::from_model(&model)?)
+        } else {
+            None
+        };
         let context = settings.create_context(&model)?;
         let kv_bytes = context.kv_bytes().cache();
         let meta = model.meta();
@@ -91,7 +100,13 @@ impl Engine {
             audio: false,
         };
         let n_ctx = context.n_ctx();
-        Ok(Loaded { scheduler: Scheduler::start(context, self.queue_limit), template, card, n_ctx, kv_bytes })
+        Ok(Loaded {
+            scheduler: Scheduler::start(context, self.queue_limit),
+            template,
+            card,
+            n_ctx,
+            kv_bytes,
+        })
     }
 
     /// Makes a [`load`](Self::load) that is running end early.
@@ -102,7 +117,8 @@ impl Engine {
     /// Requests that come from now on get 503.
     pub fn stop_accepting(&self) {
         if let Ok(loaded) = self.loaded() {
-            *self.state.write().unwrap_or_else(PoisonError::into_inner) = EngineState::Failed("the server is stopping".into());
+            *self.state.write().unwrap_or_else(PoisonError::into_inner) =
+                EngineState::Failed("the server is stopping".into());
             loaded.scheduler.stop();
         }
     }
@@ -116,7 +132,9 @@ impl Engine {
 
     /// One line about what is served.
     pub fn describe(&self) -> String {
-        let Ok(loaded) = self.loaded() else { return format!("{}: not loaded", self.name) };
+        let Ok(loaded) = self.loaded() else {
+            return format!("{}: not loaded", self.name);
+        };
         format!(
             "{}: {} tokens of context, {} slots, KV cache {}/{} ({}, {:.0} bytes per token)",
             self.name,
@@ -145,7 +163,9 @@ impl Engine {
         let loaded = self.loaded()?;
         let status = loaded.scheduler.status();
         if status.queued >= status.queue_limit {
-            return Err(BackendError::Overloaded { retry_after: RETRY_AFTER });
+            return Err(BackendError::Overloaded {
+                retry_after: RETRY_AFTER,
+            });
         }
         // An answer has at most a few events per token, so this channel cannot fill up: the engine never waits for a
         // client, and what a slow one costs is bounded by its context.
@@ -165,16 +185,19 @@ impl Engine {
 /// The type that most layers have.
 fn majority(types: impl Iterator<Item = KvType>) -> String {
     let types: Vec<KvType> = types.collect();
-    let most = types.iter().max_by_key(|ty| types.iter().filter(|other| other == ty).count());
+    let most = types
+        .iter()
+        .max_by_key(|ty| types.iter().filter(|other| other == ty).count());
     most.map_or_else(|| "none".into(), ToString::to_string)
 }
 
 /// What a client is told of a failure of the engine.
 fn backend_error(error: Error) -> BackendError {
     match error {
-        Error::ContextFull { n_prompt, n_ctx } => {
-            BackendError::ContextOverflow { n_prompt: saturate(n_prompt), n_ctx: saturate(n_ctx) }
-        }
+        Error::ContextFull { n_prompt, n_ctx } => BackendError::ContextOverflow {
+            n_prompt: saturate(n_prompt),
+            n_ctx: saturate(n_ctx),
+        },
         Error::Invalid(_) | Error::Template(_) | Error::Grammar(_) | Error::Unsupported(_) => {
             BackendError::invalid(error.to_string())
         }
@@ -185,7 +208,9 @@ fn backend_error(error: Error) -> BackendError {
 
 fn submit_error(error: SubmitError) -> BackendError {
     match error {
-        SubmitError::Full(_) => BackendError::Overloaded { retry_after: RETRY_AFTER },
+        SubmitError::Full(_) => BackendError::Overloaded {
+            retry_after: RETRY_AFTER,
+        },
         SubmitError::Refused(error) => backend_error(error),
         other => BackendError::Unavailable(other.to_string()),
     }
@@ -205,11 +230,15 @@ impl Backend for Engine {
     }
 
     fn models(&self) -> Vec<ModelCard> {
-        self.loaded().map(|loaded| vec![loaded.card.clone()]).unwrap_or_default()
+        self.loaded()
+            .map(|loaded| vec![loaded.card.clone()])
+            .unwrap_or_default()
     }
 
     fn status(&self) -> QueueStatus {
-        let Ok(loaded) = self.loaded() else { return QueueStatus::default() };
+        let Ok(loaded) = self.loaded() else {
+            return QueueStatus::default();
+        };
         let status = loaded.scheduler.status();
         QueueStatus {
             slots: saturate(status.slots),
@@ -224,7 +253,12 @@ impl Backend for Engine {
             let (prompt, params, parser, reuse_prefix) = request::chat(loaded, job)?;
             let params = params.cancel(sender.cancel_token().clone());
             let mut answer = ChatAnswer::new(loaded.scheduler.model().clone(), parser, Arc::clone(sender));
-            Ok(Job { prompt, params, reuse_prefix, sink: JobSink::new(move |event| answer.event(event)) })
+            Ok(Job {
+                prompt,
+                params,
+                reuse_prefix,
+                sink: JobSink::new(move |event| answer.event(event)),
+            })
         })
     }
 
@@ -233,19 +267,35 @@ impl Backend for Engine {
             let (prompt, params, echo, reuse_prefix) = request::completion(loaded, job)?;
             let params = params.cancel(sender.cancel_token().clone());
             let mut answer = TextAnswer::new(loaded.scheduler.model().clone(), echo, Arc::clone(sender));
-            Ok(Job { prompt, params, reuse_prefix, sink: JobSink::new(move |event| answer.event(event)) })
+            Ok(Job {
+                prompt,
+                params,
+                reuse_prefix,
+                sink: JobSink::new(move |event| answer.event(event)),
+            })
         })
     }
 
     fn tokenize(&self, job: TokenizeJob) -> Result<Vec<TokenPiece>, BackendError> {
         let loaded = self.loaded()?;
         let model = loaded.scheduler.model();
-        let tokens = model.tokenize(&job.content, job.add_special, job.parse_special).map_err(backend_error)?;
-        let piece = |id| model.piece(id, true).map(|bytes| TokenPiece { id, bytes }).map_err(backend_error);
+        let tokens = model
+            .tokenize(&job.content, job.add_special, job.parse_special)
+            .map_err(backend_error)?;
+        let piece = |id| {
+            model
+                .piece(id, true)
+                .map(|bytes| TokenPiece { id, bytes })
+                .map_err(backend_error)
+        };
         tokens.into_iter().map(piece).collect()
     }
 
     fn detokenize(&self, _model: &str, tokens: &[i32]) -> Result<String, BackendError> {
-        self.loaded()?.scheduler.model().detokenize(tokens, true).map_err(backend_error)
+        self.loaded()?
+            .scheduler
+            .model()
+            .detokenize(tokens, true)
+            .map_err(backend_error)
     }
 }

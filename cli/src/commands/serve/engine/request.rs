@@ -59,7 +59,10 @@ pub(super) fn chat(loaded: &Loaded, job: ChatJob) -> Result<Chat, BackendError> 
     let mut request = ChatRequest {
         messages: array(job.prompt.messages),
         tools: job.prompt.tools.map(array).unwrap_or_default(),
-        tool_choice: job.prompt.tool_choice.map_or(ToolChoice::Auto, |choice| ToolChoice::Json(json!(choice))),
+        tool_choice: job
+            .prompt
+            .tool_choice
+            .map_or(ToolChoice::Auto, |choice| ToolChoice::Json(json!(choice))),
         parallel_tool_calls: job.prompt.parallel_tool_calls,
         enable_thinking: job.prompt.thinking,
         reasoning_effort: job.prompt.reasoning_effort,
@@ -104,7 +107,9 @@ pub(super) fn completion(loaded: &Loaded, job: CompletionJob) -> Result<Completi
         params = params.grammar(&grammar.map_err(backend_error)?);
     }
     if job.echo && job.generation.logprobs.is_some() {
-        return Err(BackendError::NotSupported("echo together with logprobs is not supported".into()));
+        return Err(BackendError::NotSupported(
+            "echo together with logprobs is not supported".into(),
+        ));
     }
     let tokens = tokens(model, &job.prompt)?;
     check_room(loaded, &tokens)?;
@@ -127,7 +132,9 @@ fn tokens(model: &Model, prompt: &Prompt) -> Result<Vec<Token>, BackendError> {
     // An empty prompt continues from nothing; a model without BOS has nothing to start from.
     match model.meta().bos {
         bos if bos >= 0 => Ok(vec![bos]),
-        _ => Err(BackendError::invalid("the prompt is empty, and this model has no BOS token to start from")),
+        _ => Err(BackendError::invalid(
+            "the prompt is empty, and this model has no BOS token to start from",
+        )),
     }
 }
 

@@ -7,9 +7,7 @@ use crate::commands::serve::choices::Choices;
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::openai::chat_request::ChatRequest;
 use crate::commands::serve::openai::chat_stream::call_id;
-use crate::commands::serve::openai::parts::{
-    ChatLogprobs, Head, Tally, TimingsBlock, UsageBlock, finish_reason,
-};
+use crate::commands::serve::openai::parts::{ChatLogprobs, Head, Tally, TimingsBlock, UsageBlock, finish_reason};
 use crate::commands::serve::state::AppState;
 
 /// A whole answer.
@@ -71,16 +69,10 @@ struct Gathered {
 
 impl ChatAnswer {
     /// Waits for the end of all jobs.
-    pub async fn gather(
-        mut choices: Choices,
-        request: &ChatRequest,
-        state: &AppState,
-    ) -> Result<Self, ApiError> {
+    pub async fn gather(mut choices: Choices, request: &ChatRequest, state: &AppState) -> Result<Self, ApiError> {
         let count = request.choices;
         let mut tally = Tally::new(count, count);
-        let mut gathered: Vec<Gathered> = std::iter::repeat_with(Gathered::default)
-            .take(count)
-            .collect();
+        let mut gathered: Vec<Gathered> = std::iter::repeat_with(Gathered::default).take(count).collect();
         while let Some((choice, event)) = choices.next().await? {
             if let Event::Done(done) = &event {
                 tally.add(choice, done);
@@ -126,19 +118,13 @@ impl Gathered {
                     call.function.arguments.push_str(&fragment);
                 }
             }
-            Event::Done(done) => {
-                self.finish_reason = finish_reason(done.finish, !self.calls.is_empty(), named_tool)
-            }
+            Event::Done(done) => self.finish_reason = finish_reason(done.finish, !self.calls.is_empty(), named_tool),
         }
     }
 
     fn choice(mut self, index: usize) -> Choice {
         // A call without arguments is a call with none, and clients parse what they get.
-        for call in self
-            .calls
-            .iter_mut()
-            .filter(|call| call.function.arguments.is_empty())
-        {
+        for call in self.calls.iter_mut().filter(|call| call.function.arguments.is_empty()) {
             call.function.arguments.push_str("{}");
         }
         let calls_only = self.text.is_empty() && !self.calls.is_empty();

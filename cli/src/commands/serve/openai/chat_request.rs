@@ -26,10 +26,7 @@ pub struct ChatRequest {
 
 impl ChatRequest {
     /// Checks a body; returns the job of each choice with it.
-    pub fn parse(
-        body: &Map<String, Value>,
-        state: &AppState,
-    ) -> Result<(Self, Vec<Job>), ApiError> {
+    pub fn parse(body: &Map<String, Value>, state: &AppState) -> Result<(Self, Vec<Job>), ApiError> {
         let fields = Fields(body);
         let card = state.model(fields.str("model")?)?;
         let n = generation::n(fields, state)?;
@@ -103,9 +100,6 @@ fn logprobs(fields: Fields<'_>) -> Result<Option<u32>, ApiError> {
     match (fields.bool("logprobs")?.unwrap_or(false), top) {
         (true, top) => Ok(Some(top.unwrap_or(0))),
         (false, None | Some(0)) => Ok(None),
-        (false, Some(_)) => Err(ApiError::param(
-            "top_logprobs",
-            "requires 'logprobs' to be true",
-        )),
+        (false, Some(_)) => Err(ApiError::param("top_logprobs", "requires 'logprobs' to be true")),
     }
 }

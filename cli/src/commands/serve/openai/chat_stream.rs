@@ -6,9 +6,7 @@ use crate::commands::serve::backend::{Done, Event};
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::ids::new_id;
 use crate::commands::serve::openai::chat_request::ChatRequest;
-use crate::commands::serve::openai::parts::{
-    ChatLogprobs, Head, Tally, TimingsBlock, UsageBlock, finish_reason,
-};
+use crate::commands::serve::openai::parts::{ChatLogprobs, Head, Tally, TimingsBlock, UsageBlock, finish_reason};
 use crate::commands::serve::sse;
 use crate::commands::serve::state::AppState;
 use crate::commands::serve::stream::{Dialect, Frames};
@@ -88,13 +86,7 @@ impl ChatStream {
         }
     }
 
-    fn delta(
-        &self,
-        index: usize,
-        delta: Delta<'_>,
-        logprobs: Option<ChatLogprobs>,
-        out: &mut Frames,
-    ) {
+    fn delta(&self, index: usize, delta: Delta<'_>, logprobs: Option<ChatLogprobs>, out: &mut Frames) {
         let choice = ChunkChoice {
             index,
             delta,
@@ -105,10 +97,7 @@ impl ChatStream {
     }
 
     fn arguments(&self, index: usize, call: u32, arguments: &str, out: &mut Frames) {
-        let function = FunctionDelta {
-            name: None,
-            arguments,
-        };
+        let function = FunctionDelta { name: None, arguments };
         let call = CallDelta {
             index: call,
             id: None,
@@ -150,8 +139,7 @@ impl ChatStream {
         }
         self.tally.add(index, done);
         self.unfinished -= 1;
-        let finish_reason =
-            finish_reason(done.finish, !self.calls[index].is_empty(), self.named_tool);
+        let finish_reason = finish_reason(done.finish, !self.calls[index].is_empty(), self.named_tool);
         let choice = ChunkChoice {
             index,
             delta: Delta::default(),
@@ -220,10 +208,7 @@ impl Dialect for ChatStream {
                 );
             }
             Event::ToolCallArguments { index, fragment } => {
-                if let Some((_, filled)) = self.calls[choice]
-                    .iter_mut()
-                    .find(|(call, _)| *call == index)
-                {
+                if let Some((_, filled)) = self.calls[choice].iter_mut().find(|(call, _)| *call == index) {
                     *filled |= !fragment.is_empty();
                     self.arguments(choice, index, &fragment, out);
                 }

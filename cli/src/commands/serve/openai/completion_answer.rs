@@ -6,9 +6,7 @@ use crate::commands::serve::backend::{Event, TokenLogprob};
 use crate::commands::serve::choices::Choices;
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::openai::completion_request::CompletionRequest;
-use crate::commands::serve::openai::parts::{
-    Head, LegacyLogprobs, Tally, TimingsBlock, UsageBlock, finish_reason,
-};
+use crate::commands::serve::openai::parts::{Head, LegacyLogprobs, Tally, TimingsBlock, UsageBlock, finish_reason};
 use crate::commands::serve::sse;
 use crate::commands::serve::state::AppState;
 use crate::commands::serve::stream::{Dialect, Frames};
@@ -60,13 +58,7 @@ impl CompletionStream {
         }
     }
 
-    fn chunk(
-        &self,
-        choices: Vec<Choice>,
-        usage: Option<UsageBlock>,
-        timings: Option<TimingsBlock>,
-        out: &mut Frames,
-    ) {
+    fn chunk(&self, choices: Vec<Choice>, usage: Option<UsageBlock>, timings: Option<TimingsBlock>, out: &mut Frames) {
         out.push_back(sse::data(&Completion {
             head: self.head.clone(),
             choices,
@@ -109,12 +101,7 @@ impl Dialect for CompletionStream {
                     finish_reason,
                 };
                 let last = self.unfinished == 0 && !self.include_usage;
-                self.chunk(
-                    vec![choice],
-                    None,
-                    self.tally.timings().filter(|_| last),
-                    out,
-                );
+                self.chunk(vec![choice], None, self.tally.timings().filter(|_| last), out);
             }
             // A completion has no template, and so nothing that tells reasoning or tool calls from
             // text.
@@ -124,12 +111,7 @@ impl Dialect for CompletionStream {
 
     fn close(&mut self, out: &mut Frames) {
         if self.include_usage {
-            self.chunk(
-                Vec::new(),
-                Some(self.tally.usage()),
-                self.tally.timings(),
-                out,
-            );
+            self.chunk(Vec::new(), Some(self.tally.usage()), self.tally.timings(), out);
         }
         out.push_back(sse::DONE);
     }
@@ -148,11 +130,7 @@ struct Gathered {
 
 impl Completion {
     /// Waits for the end of all jobs.
-    pub async fn gather(
-        mut choices: Choices,
-        request: &CompletionRequest,
-        state: &AppState,
-    ) -> Result<Self, ApiError> {
+    pub async fn gather(mut choices: Choices, request: &CompletionRequest, state: &AppState) -> Result<Self, ApiError> {
         let mut tally = Tally::new(request.choices, request.n);
         let mut gathered = vec![Gathered::default(); request.choices];
         while let Some((choice, event)) = choices.next().await? {

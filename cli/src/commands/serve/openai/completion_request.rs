@@ -24,10 +24,7 @@ pub struct CompletionRequest {
 
 impl CompletionRequest {
     /// Checks a body; returns the job of each choice with it.
-    pub fn parse(
-        body: &Map<String, Value>,
-        state: &AppState,
-    ) -> Result<(Self, Vec<Job>), ApiError> {
+    pub fn parse(body: &Map<String, Value>, state: &AppState) -> Result<(Self, Vec<Job>), ApiError> {
         let fields = Fields(body);
         let card = state.model(fields.str("model")?)?;
         let n = generation::n(fields, state)?;
@@ -40,10 +37,7 @@ impl CompletionRequest {
                 "is not supported, except when it equals 'n'",
             ));
         }
-        if fields
-            .str("suffix")?
-            .is_some_and(|suffix| !suffix.is_empty())
-        {
+        if fields.str("suffix")?.is_some_and(|suffix| !suffix.is_empty()) {
             return Err(ApiError::param("suffix", "is not supported"));
         }
         let mut generation = generation::generation(fields, &card)?;
@@ -102,9 +96,7 @@ fn prompts(fields: Fields<'_>, card: &ModelCard) -> Result<Vec<Prompt>, ApiError
         Value::String(text) => Ok(Prompt::Text(text.clone())),
         Value::Array(items) if items.is_empty() => Err(wrong("has an empty list of tokens")),
         Value::Array(items) => tokens(items),
-        _ => Err(wrong(
-            "must be a string, or a list of strings, tokens or token lists",
-        )),
+        _ => Err(wrong("must be a string, or a list of strings, tokens or token lists")),
     };
     match value.as_array().map(Vec::as_slice) {
         Some([]) => Err(wrong("must not be empty")),

@@ -54,9 +54,7 @@ pub fn n(fields: Fields<'_>, state: &AppState) -> Result<usize, ApiError> {
     let n: usize = fields.int("n", 1..=i64::from(i32::MAX))?.unwrap_or(1);
     let slots = state.backend.status().slots.max(1) as usize;
     if n > slots {
-        let message = format!(
-            "is {n}, but this server has {slots} slots; start it with more, or ask for fewer"
-        );
+        let message = format!("is {n}, but this server has {slots} slots; start it with more, or ask for fewer");
         return Err(ApiError::param("n", message));
     }
     Ok(n)
@@ -127,9 +125,7 @@ fn response_format(fields: Fields<'_>) -> Result<Option<Constraint>, ApiError> {
     };
     let wrong = |message: &str| ApiError::param("response_format", message);
     let schema = |fields: Fields<'_>| match fields.object("schema") {
-        Ok(schema) => {
-            Ok(schema.map(|schema| Constraint::JsonSchema(Value::Object(schema.0.clone()))))
-        }
+        Ok(schema) => Ok(schema.map(|schema| Constraint::JsonSchema(Value::Object(schema.0.clone())))),
         Err(_) => Err(wrong("must have an object as 'schema'")),
     };
     match format.str("type").ok().flatten() {

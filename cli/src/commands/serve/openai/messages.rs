@@ -13,10 +13,7 @@ pub fn messages(fields: Fields<'_>, card: &ModelCard) -> Result<Value, ApiError>
         .array("messages")?
         .ok_or_else(|| ApiError::param("messages", "is required"))?;
     if messages.is_empty() {
-        return Err(ApiError::param(
-            "messages",
-            "must have at least one message",
-        ));
+        return Err(ApiError::param("messages", "must have at least one message"));
     }
     let normal = messages
         .iter()
@@ -35,10 +32,7 @@ fn message(path: &str, value: &Value, card: &ModelCard) -> Result<Value, ApiErro
         Some("developer") => "system".to_owned(),
         Some(role) if !role.is_empty() => role.to_owned(),
         _ => {
-            return Err(ApiError::param(
-                format!("{path}.role"),
-                "must be a non-empty string",
-            ));
+            return Err(ApiError::param(format!("{path}.role"), "must be a non-empty string"));
         }
     };
     message.insert("role".into(), json!(role));
@@ -52,12 +46,7 @@ fn message(path: &str, value: &Value, card: &ModelCard) -> Result<Value, ApiErro
     message.shift_remove("tool_calls");
 
     let optional = calls.is_some() || role == "assistant" || role == "tool";
-    let content = content(
-        &format!("{path}.content"),
-        message.get("content"),
-        optional,
-        card,
-    )?;
+    let content = content(&format!("{path}.content"), message.get("content"), optional, card)?;
     message.insert(
         "content".into(),
         if content.is_null() && calls.is_none() {
@@ -79,12 +68,7 @@ fn message(path: &str, value: &Value, card: &ModelCard) -> Result<Value, ApiErro
     Ok(Value::Object(message))
 }
 
-fn content(
-    path: &str,
-    value: Option<&Value>,
-    optional: bool,
-    card: &ModelCard,
-) -> Result<Value, ApiError> {
+fn content(path: &str, value: Option<&Value>, optional: bool, card: &ModelCard) -> Result<Value, ApiError> {
     match value {
         Some(Value::String(text)) => Ok(json!(text)),
         Some(Value::Array(parts)) => {
@@ -96,10 +80,7 @@ fn content(
         }
         None | Some(Value::Null) if optional => Ok(Value::Null),
         None | Some(Value::Null) => Err(ApiError::param(path, "is required")),
-        Some(_) => Err(ApiError::param(
-            path,
-            "must be a string or an array of parts",
-        )),
+        Some(_) => Err(ApiError::param(path, "must be a string or an array of parts")),
     }
 }
 
@@ -113,12 +94,8 @@ fn part(path: &str, value: &Value, card: &ModelCard) -> Result<Value, ApiError> 
         Some("text") => Ok(json!({ "type": "text", "text": text("text")? })),
         // What the assistant said in place of an answer is still what it said.
         Some("refusal") => Ok(json!({ "type": "text", "text": text("refusal")? })),
-        Some("image_url") if !card.vision => {
-            Err(wrong("is an image, which this model does not take"))
-        }
-        Some("input_audio") if !card.audio => {
-            Err(wrong("is audio, which this model does not take"))
-        }
+        Some("image_url") if !card.vision => Err(wrong("is an image, which this model does not take")),
+        Some("input_audio") if !card.audio => Err(wrong("is audio, which this model does not take")),
         Some("image_url" | "input_audio") => Ok(value.clone()),
         _ => Err(wrong("must have the type text, image_url or input_audio")),
     }
@@ -138,11 +115,9 @@ fn tool_calls(path: &str, value: &Value) -> Result<Vec<Value>, ApiError> {
 
 fn tool_call(path: &str, value: &Value) -> Result<Value, ApiError> {
     let function = value.get("function").and_then(Value::as_object);
-    let function =
-        function.ok_or_else(|| ApiError::param(path, "must have an object as 'function'"))?;
+    let function = function.ok_or_else(|| ApiError::param(path, "must have an object as 'function'"))?;
     let name = function.get("name").and_then(Value::as_str);
-    let name =
-        name.ok_or_else(|| ApiError::param(format!("{path}.function.name"), "must be a string"))?;
+    let name = name.ok_or_else(|| ApiError::param(format!("{path}.function.name"), "must be a string"))?;
     let arguments = match function.get("arguments") {
         None | Some(Value::Null) => "{}".to_owned(),
         Some(Value::String(text)) => text.clone(),
@@ -160,9 +135,6 @@ fn tool_call(path: &str, value: &Value) -> Result<Value, ApiError> {
         call.insert("id".into(), id.clone());
     }
     call.insert("type".into(), json!("function"));
-    call.insert(
-        "function".into(),
-        json!({ "name": name, "arguments": arguments }),
-    );
+    call.insert("function".into(), json!({ "name": name, "arguments": arguments }));
     Ok(Value::Object(call))
 }

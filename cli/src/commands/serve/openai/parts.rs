@@ -180,11 +180,7 @@ impl ChatLogprobs {
         if tokens.is_empty() {
             return None;
         }
-        let alternative = |Alternative {
-                               token,
-                               bytes,
-                               logprob,
-                           }| ChatAlternative {
+        let alternative = |Alternative { token, bytes, logprob }| ChatAlternative {
             token,
             logprob: finite(logprob),
             bytes,
@@ -226,10 +222,7 @@ impl LegacyLogprobs {
         }
         let mut lists = Self::default();
         for TokenLogprob {
-            token,
-            logprob,
-            top,
-            ..
+            token, logprob, top, ..
         } in tokens
         {
             lists.text_offset.push(*offset);
@@ -262,9 +255,5 @@ impl Serialize for Top {
 
 /// JSON has no infinity. OpenAI writes this number for a token that cannot come.
 fn finite(logprob: f32) -> f32 {
-    if logprob.is_finite() {
-        logprob
-    } else {
-        -9999.0
-    }
+    if logprob.is_finite() { logprob } else { -9999.0 }
 }

@@ -86,9 +86,7 @@ fn logit_bias(fields: Fields<'_>, card: &ModelCard) -> Result<Vec<TokenBias>, Ap
         None => Ok(Vec::new()),
         Some(Value::Object(map)) => map
             .iter()
-            .map(|(token, bias)| {
-                entry(&token.parse::<u32>().map_or(Value::Null, Value::from), bias)
-            })
+            .map(|(token, bias)| entry(&token.parse::<u32>().map_or(Value::Null, Value::from), bias))
             .collect(),
         Some(Value::Array(pairs)) => pairs
             .iter()

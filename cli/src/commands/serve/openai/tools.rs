@@ -19,15 +19,8 @@ pub struct Tools {
 
 /// Reads `tools` and `tool_choice`.
 pub fn tools(fields: Fields<'_>) -> Result<Tools, ApiError> {
-    let tools = fields
-        .array("tools")?
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let names = tools
-        .iter()
-        .enumerate()
-        .map(name)
-        .collect::<Result<Vec<_>, _>>()?;
+    let tools = fields.array("tools")?.map(Vec::as_slice).unwrap_or_default();
+    let names = tools.iter().enumerate().map(name).collect::<Result<Vec<_>, _>>()?;
     let wrong = |message: String| Err(ApiError::param("tool_choice", message));
 
     let word = match fields.get("tool_choice") {
@@ -43,9 +36,7 @@ pub fn tools(fields: Fields<'_>) -> Result<Tools, ApiError> {
                 return wrong("must be auto, none, required, or name a function".into());
             };
             let Some(at) = names.iter().position(|name| *name == wanted) else {
-                return wrong(format!(
-                    "names the function '{wanted}', which is not among 'tools'"
-                ));
+                return wrong(format!("names the function '{wanted}', which is not among 'tools'"));
             };
             // llama.cpp knows no named choice; with one tool left, "required" is the same.
             return Ok(Tools {
@@ -56,9 +47,7 @@ pub fn tools(fields: Fields<'_>) -> Result<Tools, ApiError> {
         }
     };
     match word {
-        Some("required") if tools.is_empty() => {
-            wrong("is required, but there are no 'tools'".into())
-        }
+        Some("required") if tools.is_empty() => wrong("is required, but there are no 'tools'".into()),
         _ if tools.is_empty() => Ok(Tools::default()),
         _ => Ok(Tools {
             tools: Some(json!(tools)),
@@ -87,10 +76,5 @@ fn name((at, tool): (usize, &Value)) -> Result<&str, ApiError> {
         .pointer("/function/name")
         .and_then(Value::as_str)
         .filter(|name| !name.is_empty());
-    name.ok_or_else(|| {
-        ApiError::param(
-            format!("{path}.function.name"),
-            "must be a non-empty string",
-        )
-    })
+    name.ok_or_else(|| ApiError::param(format!("{path}.function.name"), "must be a non-empty string"))
 }

@@ -26,9 +26,7 @@ async fn complete(State(state): State<AppState>, Body(body): Body) -> Result<Res
     let (request, jobs) = CompletionRequest::parse(&body, &state)?;
     let mut choices = Choices::start(&state, jobs)?;
     if request.delivery.stream {
-        let answer = NativeStream {
-            model: request.model,
-        };
+        let answer = NativeStream { model: request.model };
         return stream::respond(choices, answer, state.settings.ping_interval).await;
     }
 

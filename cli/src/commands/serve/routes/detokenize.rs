@@ -15,21 +15,14 @@ pub fn router() -> Router<AppState> {
     Router::new().route("/detokenize", post(detokenize))
 }
 
-async fn detokenize(
-    State(state): State<AppState>,
-    Body(body): Body,
-) -> Result<Json<Value>, ApiError> {
+async fn detokenize(State(state): State<AppState>, Body(body): Body) -> Result<Json<Value>, ApiError> {
     let fields = Fields(&body);
     let card = state.model(fields.str("model")?)?;
     let tokens = fields
         .array("tokens")?
         .ok_or_else(|| ApiError::param("tokens", "is required"))?;
-    let tokens = tokens
-        .iter()
-        .map(|value| card.token(value))
-        .collect::<Option<Vec<_>>>();
-    let tokens =
-        tokens.ok_or_else(|| ApiError::param("tokens", "must be ids in the vocabulary"))?;
+    let tokens = tokens.iter().map(|value| card.token(value)).collect::<Option<Vec<_>>>();
+    let tokens = tokens.ok_or_else(|| ApiError::param("tokens", "must be ids in the vocabulary"))?;
     let content = blocking(move || state.backend.detokenize(&card.id, &tokens)).await?;
     Ok(Json(json!({ "content": content })))
 }

@@ -24,10 +24,7 @@ async fn list(State(state): State<AppState>) -> Json<Value> {
     Json(json!({ "object": "list", "data": models }))
 }
 
-async fn retrieve(
-    State(state): State<AppState>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+async fn retrieve(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     let cards = state.backend.models();
     let card = cards
         .iter()

@@ -19,10 +19,7 @@ struct Which {
     model: Option<String>,
 }
 
-async fn props(
-    State(state): State<AppState>,
-    Query(which): Query<Which>,
-) -> Result<Json<Value>, ApiError> {
+async fn props(State(state): State<AppState>, Query(which): Query<Which>) -> Result<Json<Value>, ApiError> {
     let card = state.model(which.model.as_deref())?;
     let status = state.backend.status();
     Ok(Json(json!({

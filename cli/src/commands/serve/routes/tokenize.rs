@@ -16,10 +16,7 @@ pub fn router() -> Router<AppState> {
     Router::new().route("/tokenize", post(tokenize))
 }
 
-async fn tokenize(
-    State(state): State<AppState>,
-    Body(body): Body,
-) -> Result<Json<Value>, ApiError> {
+async fn tokenize(State(state): State<AppState>, Body(body): Body) -> Result<Json<Value>, ApiError> {
     let fields = Fields(&body);
     let job = TokenizeJob {
         model: state.model(fields.str("model")?)?.id,
@@ -32,10 +29,7 @@ async fn tokenize(
     };
     let with_pieces = fields.bool("with_pieces")?.unwrap_or(false);
     let pieces = blocking(move || state.backend.tokenize(job)).await?;
-    let tokens: Vec<Value> = pieces
-        .into_iter()
-        .map(|piece| describe(piece, with_pieces))
-        .collect();
+    let tokens: Vec<Value> = pieces.into_iter().map(|piece| describe(piece, with_pieces)).collect();
     Ok(Json(json!({ "tokens": tokens })))
 }
 
