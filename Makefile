@@ -3,17 +3,18 @@
 #   make serve [ARGS="-m model.gguf -c 32768"]   build and serve (the embedded model without -m)
 #   make test                                    everything CI checks
 #   make build | make lint | make setup
-#   make test-neon                               the codec's NEON paths under qemu-user
+#   make test-codec                              the codec alone: this CPU, and NEON under qemu-user
 
 # These commands build where they run, so they use every instruction of this CPU. `cargo build` without features
 # makes a portable engine (x86-64-v3 or armv8-a) instead.
 FEATURES ?= native
 ARGS     ?=
 SHELL    := /bin/bash
-CARGO    := . scripts/env.sh && cargo
+CARGO_ENV := . scripts/env.sh;
+CARGO     := $(CARGO_ENV) cargo
 
 .DEFAULT_GOAL := build
-.PHONY: setup build serve test lint test-neon doc
+.PHONY: setup build serve test lint test-codec doc
 
 setup:
 	@scripts/setup.sh
@@ -26,14 +27,18 @@ serve: setup
 
 # One engine build serves all of these: debug tests, clippy, documentation.
 test: setup lint
-	@$(CARGO) test --workspace --features $(FEATURES)
-	@$(CARGO) doc --no-deps --workspace --features $(FEATURES)
+	@$(CARGO) test --workspace --features $(FEATURES) --all-targets
+	@$(CARGO) test --workspace --features $(FEATURES) --doc
+	@$(MAKE) --no-print-directory doc
 	@scripts/check-patches.sh
-	@scripts/test-neon.sh
+	@scripts/test-codec.sh
+
+doc: setup
+	@$(CARGO_ENV) RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --features $(FEATURES)
 
 lint: setup
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --workspace --all-targets --features $(FEATURES) -- -D warnings
 
-test-neon: setup
-	@scripts/test-neon.sh
+test-codec: setup
+	@scripts/test-codec.sh
