@@ -1,53 +1,35 @@
-//! Load a model and generate greedily: `cargo run --example generate -- MODEL PROMPT [KV TYPE]`.
+//! Load a model and answer a question over a compressed cache.
+//!
+//!     cargo run --release --example generate -- [MODEL.gguf] [QUESTION] [KV TYPE]
 
-use llama_turboquant::{Batch, ContextConfig, KvCacheConfig, KvType, Model};
+use llama_turboquant::engine::chat::{ChatRequest, ChatTemplate};
+use llama_turboquant::generate::{GenParams, Session};
+use llama_turboquant::{ContextConfig, KvCacheConfig, KvType, Model};
 use std::io::Write;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
-    let model = args.next().unwrap_or_else(|| "models/tiny-q8_0.gguf".into());
-    let prompt = args.next().unwrap_or_else(|| "What is turbo4?".into());
+    let path = args.next().unwrap_or_else(|| "models/tiny-q8_0.gguf".into());
+    let question = args.next().unwrap_or_else(|| "What is turbo4?".into());
     let kv: KvType = args.next().unwrap_or_else(|| "turbo4".into()).parse()?;
 
-    let model = Model::load(model)?;
-    let mut context = model.context(ContextConfig {
+    let model = Model::load(path)?;
+    let context = model.context(ContextConfig {
+        n_ctx: 4096,
         kv: KvCacheConfig::uniform(kv),
         ..Default::default()
     })?;
-    let text = format!("<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n");
-    let tokens = model.tokenize(&text, true, true)?;
+    let template = ChatTemplate::from_model(&model)?;
+    let prompt = template.apply(&ChatRequest::new().user(&question))?;
 
-    let mut batch = Batch::new(tokens.len());
-    let mut position = 0;
-    let mut next = None;
-    for (i, &token) in tokens.iter().enumerate() {
-        batch.push(token, position, 0, i + 1 == tokens.len());
-        position += 1;
-    }
-    loop {
-        context.decode(&batch)?;
-        if let Some(logits) = context.logits(batch.len() - 1) {
-            next = logits
-                .iter()
-                .enumerate()
-                .max_by(|a, b| a.1.total_cmp(b.1))
-                .map(|(i, _)| i as i32);
-        }
-        let Some(token) = next else { break };
-        if model.is_eog(token) {
-            break;
-        }
-        std::io::stdout().write_all(&model.piece(token, false)?)?;
+    let mut session = Session::new(context);
+    session.prompt(&prompt)?;
+    let mut stream = session.generate(&GenParams::greedy().answering(&prompt).max_tokens(200))?;
+    for piece in &mut stream {
+        print!("{}", piece?.text);
         std::io::stdout().flush()?;
-        batch.clear();
-        batch.push(token, position, 0, true);
-        position += 1;
     }
-    println!();
-    println!(
-        "{:?} planned, {:?} allocated",
-        context.kv_bytes(),
-        context.memory_use()?.kv
-    );
+    let stats = stream.finish();
+    println!("\n{} tokens, {:.1} tokens/s", stats.n_tokens, stats.tokens_per_second());
     Ok(())
 }

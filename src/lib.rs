@@ -37,3 +37,8 @@ pub use engine::{
 };
 pub use error::{Error, Result};
 pub use kv::{KvBytes, KvCacheConfig, KvType, LayerPolicy};
+
+/// The example in the README is compiled with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

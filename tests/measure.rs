@@ -25,10 +25,16 @@ fn uniform(ty: KvType) -> KvCacheConfig {
     KvCacheConfig::uniform(ty).with_layers(LayerPolicy::Uniform)
 }
 
+/// Arms side by side on a thread each: threads of one graph wait for each other at every node, which takes forever where
+/// other tests use the processors too.
+fn options() -> Options {
+    Options::default().threads(1).parallel(2)
+}
+
 /// The divergence of each arm but the first from the first.
 fn from_first(corpus: &Corpus, arms: &[Arm]) -> Vec<Divergence> {
     let pairs: Vec<Pair> = (1..arms.len()).map(|candidate| Pair { base: 0, candidate }).collect();
-    divergence(&tiny::model(), corpus, arms, &pairs, &Options::default(), |_| {})
+    divergence(&tiny::model(), corpus, arms, &pairs, &options(), |_| {})
         .expect("divergence")
         .pairs
 }
@@ -48,7 +54,7 @@ fn an_f16_cache_does_not_diverge_from_itself() {
 fn more_bits_diverge_less_and_turbo4_less_than_q4_0() {
     use KvType::{F16, Q4_0, Q8_0, Turbo2, Turbo3, Turbo4};
     let arms = [F16, Q8_0, Turbo4, Turbo3, Turbo2, Q4_0].map(|ty| Arm::batched(uniform(ty)));
-    let scores = from_first(&corpus(8), &arms);
+    let scores = from_first(&corpus(4), &arms);
     let kl: Vec<f64> = scores.iter().map(Divergence::mean_kl).collect();
     assert!(
         kl[..4].is_sorted_by(|a, b| 2.0 * a < *b),
@@ -69,8 +75,8 @@ fn more_bits_diverge_less_and_turbo4_less_than_q4_0() {
 fn one_token_at_a_time_diverges_as_many_do() {
     // The two ways sum in another order. With an f16 cache that alone moves the predictions of this model, whose q8_0 weights
     // quantize every activation, by about 1e-4 nats: the noise floor. A quantized cache may also turn a last-bit difference
-    // into another index, so its two ways may differ by a share of its own divergence. The bug this guards against, half
-    // of every head ignored in one of the two, gives whole nats.
+    // into another index, so its two ways may differ by a share of its own divergence. A known bug of another implementation
+    // ignored half of every head in decode while prefill was right.
     use KvType::{F16, Q8_0, Turbo2, Turbo3, Turbo4};
     const SHARE: f64 = 0.2;
     let types = [F16, Q8_0, Turbo4, Turbo3, Turbo2].map(uniform);
@@ -85,8 +91,7 @@ fn one_token_at_a_time_diverges_as_many_do() {
     let pairs: Vec<Pair> = (0..n)
         .flat_map(|i| [pair(truth, i), pair(truth, n + i), pair(i, n + i)])
         .collect();
-    let options = Options::default();
-    let scores = divergence(&tiny::model(), &corpus(2), &arms, &pairs, &options, |_| {})
+    let scores = divergence(&tiny::model(), &corpus(1), &arms, &pairs, &options(), |_| {})
         .expect("divergence")
         .pairs;
     let floor = scores[2].mean_kl();
@@ -111,7 +116,7 @@ fn one_token_at_a_time_diverges_as_many_do() {
 fn memory_is_what_was_predicted_and_bits_count_raised_layers() {
     let mode_7 = KvCacheConfig::uniform(KvType::Turbo2);
     let arms = [uniform(KvType::F16), uniform(KvType::Turbo4), mode_7].map(Arm::batched);
-    let arms = divergence(&tiny::model(), &corpus(1), &arms, &[], &Options::default(), |_| {})
+    let arms = divergence(&tiny::model(), &corpus(1), &arms, &[], &options(), |_| {})
         .expect("arms")
         .arms;
     assert!(
@@ -127,10 +132,10 @@ fn memory_is_what_was_predicted_and_bits_count_raised_layers() {
 fn perplexity_agrees_with_the_divergence_and_with_slices_of_any_size() {
     let (model, corpus) = (tiny::model(), corpus(2));
     let arm = Arm::batched(uniform(KvType::F16));
-    let whole = perplexity(&model, &corpus, &arm, &Options::default(), |_| {}).expect("perplexity");
+    let whole = perplexity(&model, &corpus, &arm, &options(), |_| {}).expect("perplexity");
     let summary = from_first(&corpus, &[arm.clone(), arm.clone()])[0].summary(&Bootstrap::default());
     assert!((whole.value() / summary.ppl_base - 1.0).abs() < 1e-12);
-    let sliced = perplexity(&model, &corpus, &arm, &Options::default().batch(100), |_| {}).expect("perplexity");
+    let sliced = perplexity(&model, &corpus, &arm, &options().batch(100), |_| {}).expect("perplexity");
     assert!(
         (sliced.value() / whole.value() - 1.0).abs() < 1e-3,
         "{} and {}",
@@ -143,7 +148,7 @@ fn perplexity_agrees_with_the_divergence_and_with_slices_of_any_size() {
 #[test]
 fn a_measurement_can_be_cancelled_from_its_progress() {
     let cancel = CancelToken::new();
-    let options = Options::default().cancel(cancel.clone());
+    let options = options().cancel(cancel.clone());
     let arm = Arm::batched(uniform(KvType::F16));
     let stopped = perplexity(&tiny::model(), &corpus(4), &arm, &options, |progress| {
         if progress.chunks == 1 {
@@ -161,14 +166,7 @@ fn needles_of_512_tokens_are_found_with_turbo4() {
         .filter(|needle| needle.ctx == 512)
         .take(4)
         .collect();
-    let answers = needles(
-        &tiny::model(),
-        &wanted,
-        &uniform(KvType::Turbo4),
-        &Options::default(),
-        |_| {},
-    )
-    .expect("answers");
+    let answers = needles(&tiny::model(), &wanted, &uniform(KvType::Turbo4), &options(), |_| {}).expect("answers");
     assert!(
         answers.len() == 4 && answers.iter().all(|answer| answer.found),
         "{answers:?}"

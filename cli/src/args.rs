@@ -94,12 +94,16 @@ pub struct SamplingArgs {
     /// 0: always the most probable token.
     #[arg(long, value_name = "T")]
     pub temp: Option<f32>,
+    /// Only the K most probable tokens; 0: all.
     #[arg(long, value_name = "K")]
     pub top_k: Option<i32>,
+    /// Only the smallest set of tokens with this much probability; 1: all.
     #[arg(long, value_name = "P")]
     pub top_p: Option<f32>,
+    /// Only tokens at least this probable compared with the best; 0: all.
     #[arg(long, value_name = "P")]
     pub min_p: Option<f32>,
+    /// Above 1: repeated tokens become less probable.
     #[arg(long, value_name = "R")]
     pub repeat_penalty: Option<f32>,
     /// Equal seeds give equal answers; negative: random. [-s]
@@ -132,8 +136,10 @@ pub struct RunArgs {
 
 #[derive(Debug, ClapArgs)]
 pub struct ServeArgs {
+    /// Address to listen on; 0.0.0.0: all of this machine's, so set --api-key then.
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub host: IpAddr,
+    /// Port to listen on; 0: any free one.
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     pub port: u16,
     /// Requests served at once; they share the context. [-np]
@@ -157,6 +163,7 @@ pub struct KvArgs {
     /// Values per head to check devices with.
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub head_dim: u32,
+    /// Print JSON instead of tables.
     #[arg(long)]
     pub json: bool,
 }
@@ -168,12 +175,14 @@ pub struct InspectArgs {
     /// Context lengths to show the KV cache for.
     #[arg(long, value_delimiter = ',', default_values_t = [8192_u32, 32768, 131_072])]
     pub contexts: Vec<u32>,
+    /// Print JSON instead of tables.
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Debug, ClapArgs)]
 pub struct VerifyArgs {
+    /// Print JSON instead of tables.
     #[arg(long)]
     pub json: bool,
 }
@@ -191,31 +200,37 @@ pub struct SynthArgs {
     /// Architecture: llama, qwen2, qwen3, gemma3, ...; an unknown one lists them all.
     #[arg(long, default_value = "llama")]
     pub arch: String,
+    /// Layers; modes of --layer-adaptive need 8.
     #[arg(long, default_value_t = 8)]
     pub layers: u32,
     /// Query heads.
     #[arg(long, default_value_t = 8)]
     pub heads: u32,
+    /// KV heads; query heads must be a multiple.
     #[arg(long, default_value_t = 2)]
     pub kv_heads: u32,
     /// Values per head.
     #[arg(long, default_value_t = 128)]
     pub head_dim: u32,
+    /// Width of the residual stream.
     #[arg(long, default_value_t = 512)]
     pub embd: u32,
+    /// Width of the feed-forward part.
     #[arg(long, default_value_t = 1024)]
     pub ff: u32,
+    /// Tokens of the vocabulary, at least 300.
     #[arg(long, default_value_t = 1024)]
     pub vocab: u32,
-    /// f32, f16, q8_0 or q4_0.
+    /// Type of the weights: f32, f16, q8_0 or q4_0.
     #[arg(long = "type", default_value = "f16")]
     pub weight_type: String,
+    /// Equal seeds give equal files.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
 
 /// llama.cpp's short options of several letters, which clap does not know.
-const SHORT: [(&str, &str); 11] = [
+const SHORT: [(&str, &str); 10] = [
     ("-ctk", "--cache-type-k"),
     ("-ctv", "--cache-type-v"),
     ("-ngl", "--gpu-layers"),
@@ -225,7 +240,6 @@ const SHORT: [(&str, &str); 11] = [
     ("-nkvo", "--no-kv-offload"),
     ("-sys", "--system-prompt"),
     ("-no-cnv", "--raw"),
-    ("-dev", "--device"),
     ("--n-predict", "--predict"),
 ];
 

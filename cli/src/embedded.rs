@@ -13,7 +13,7 @@ pub const NAME: &str = "turbotiny";
 pub const GREETING: &str = "\
 Using the embedded model TurboTiny (7.7M parameters, trained for this project). It answers questions about this program,
 makes simple tool calls and finds facts in its context; it is not a general assistant.
-To load a real one: -m MODEL.gguf (any GGUF that llama.cpp reads, for example one made with `llama-quantize`).";
+To load a real one: -m MODEL.gguf (any GGUF file that llama.cpp reads; huggingface.co has thousands).";
 
 /// The embedded model as a file: the engine maps files. Kept in the user's cache directory and checked each time.
 ///

@@ -87,7 +87,12 @@ impl ModelSettings {
             file: args.model.clone(),
             k,
             v,
-            gpu_layers: args.gpu_layers.map_or(GpuLayers::All, GpuLayers::Count),
+            // the embedded model is too small to gain from a GPU, and shows the same cache on every machine
+            gpu_layers: match args.gpu_layers {
+                Some(n) => GpuLayers::Count(n),
+                None if args.model.is_none() => GpuLayers::Count(0),
+                None => GpuLayers::All,
+            },
             mmap: !args.no_mmap,
             context,
         })

@@ -316,7 +316,7 @@ mod tests {
         assert_eq!(
             COMMITTED,
             render_levels_header(),
-            "regenerate kernels/common/levels.h: cargo test print_levels_header -- --ignored --nocapture"
+            "regenerate kernels/common/levels.h: cargo run --example levels_header > kernels/common/levels.h"
         );
     }
 
@@ -333,11 +333,5 @@ mod tests {
                 assert!((got - want).abs() < 2e-6);
             }
         }
-    }
-
-    #[test]
-    #[ignore = "prints the header for regeneration"]
-    fn print_levels_header() {
-        print!("{}", render_levels_header());
     }
 }

@@ -13,13 +13,15 @@ mod meta;
 mod model;
 pub mod probe;
 pub mod sampler;
+mod sequences;
 mod state;
 pub mod synth;
 
 pub use backend::{Backend, DeviceInfo, DeviceKind, EngineInfo};
 pub use batch::Batch;
 pub use cancel::CancelToken;
-pub use context::{Context, ContextConfig, KvMemory, MemoryUse};
+pub use context::{Context, ContextConfig, MemoryUse};
 pub use meta::{LayerMeta, ModelMeta};
 pub use model::{GpuLayers, Model, ModelBuilder, Token};
+pub use sequences::KvMemory;
 pub use state::SeqInfo;
