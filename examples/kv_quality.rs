@@ -142,6 +142,7 @@ fn main() -> Result<(), Failure> {
             .open(file)
             .map_err(|e| format!("{}: {e}", file.display()))?;
     }
+    let commit = commit(); // now: a long run may end on another one
     let model = Model::load(&args.model)?;
     let corpus = Corpus::from_text(&model, &std::fs::read_to_string(&args.text)?, N_CTX)?.spread(args.chunks);
 
@@ -171,7 +172,7 @@ fn main() -> Result<(), Failure> {
         );
     }
 
-    let (markdown, report) = report(&args, &model, &corpus, &arms, &arm_of_row)?;
+    let (markdown, report) = report(&args, &commit, &model, &corpus, &arms, &arm_of_row)?;
     std::fs::write(&files[0], &markdown)?;
     std::fs::write(&files[1], serde_json::to_string(&report)? + "\n")?;
     println!("{markdown}");
@@ -268,6 +269,7 @@ fn measure(model: &Model, corpus: &Corpus, configs: &[KvCacheConfig], args: &Arg
 
 fn report(
     args: &Args,
+    commit: &str,
     model: &Model,
     corpus: &Corpus,
     arms: &Arms,
@@ -297,7 +299,7 @@ fn report(
         md,
         "Machine: {cpu}, {} threads. Commit: {}. Engine: {}.",
         args.threads,
-        commit(),
+        commit,
         engine()?
     )?;
     writeln!(md, "Command: `{wrote}`.")?;
@@ -471,7 +473,7 @@ fn report(
         })
         .collect();
     let report = json!({
-        "date": today(), "commit": commit(), "command": wrote, "cpu": cpu, "threads": args.threads, "engine": Backend::init()?.describe()?,
+        "date": today(), "commit": commit, "command": wrote, "cpu": cpu, "threads": args.threads, "engine": Backend::init()?.describe()?,
         "model": file_name(&args.model), "model_description": model.meta().description, "text": file_name(&args.text),
         "n_ctx": N_CTX, "decode_chunks": numbers, "bootstrap": bootstrap, "seconds": arms.seconds,
         "turbo4_over_q4_0_kl": ratios, "rows": rows, "chunk_means_by_arm": samples,
