@@ -30,12 +30,12 @@ pub fn path() -> Result<PathBuf> {
     }
     let attempt = || -> std::io::Result<()> {
         std::fs::create_dir_all(&dir)?;
-        // Renamed when whole, so that another process never maps half a model.
-        let part = dir.join(format!("turbotiny-{}.part", std::process::id()));
-        let mut file = std::fs::File::create(&part)?;
+        // Renamed when whole: nobody, in this process or another, ever maps half a model.
+        let mut file = tempfile::NamedTempFile::new_in(&dir)?;
         file.write_all(MODEL)?;
-        file.sync_all()?;
-        std::fs::rename(part, &path)
+        file.as_file().sync_all()?;
+        file.persist(&path)?;
+        Ok(())
     };
     attempt().with_context(|| {
         format!(
