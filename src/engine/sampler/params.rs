@@ -36,7 +36,7 @@ pub enum SamplerKind {
     AdaptiveP,
 }
 
-/// How to choose tokens. `None` leaves the engine's default (in brackets); see [`Sampler::new`].
+/// How to choose tokens. `None` leaves the engine's default; see [`Sampler::new`].
 ///
 /// Deserializes from the names that llama.cpp's server uses, so a request body can be read into it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -45,40 +45,40 @@ pub enum SamplerKind {
 pub struct SamplingParams {
     /// Equal seeds give equal answers; `None` or negative: random.
     pub seed: Option<i64>,
-    /// Samplers that drop tokens keep at least this many [0].
+    /// Samplers that drop tokens keep at least this many (default 0).
     pub min_keep: Option<u32>,
-    /// 0: always the most probable token [0.8].
+    /// 0: always the most probable token (default 0.8).
     pub temperature: Option<f32>,
     pub dynatemp_range: Option<f32>,
     pub dynatemp_exponent: Option<f32>,
-    /// 0 or less: all [40].
+    /// 0 or less: all (default 40).
     pub top_k: Option<i32>,
-    /// 1: off [0.95].
+    /// 1: off (default 0.95).
     pub top_p: Option<f32>,
-    /// 0: off [0.05].
+    /// 0: off (default 0.05).
     pub min_p: Option<f32>,
-    /// 1: off [1].
+    /// 1: off (default 1).
     pub typical_p: Option<f32>,
-    /// Not positive: off [off].
+    /// Not positive: off (default off).
     pub top_n_sigma: Option<f32>,
     pub xtc_probability: Option<f32>,
     pub xtc_threshold: Option<f32>,
-    /// Tokens the penalties look back; -1: the model's context length [64].
+    /// Tokens the penalties look back; -1: the model's context length (default 64).
     pub repeat_last_n: Option<i32>,
-    /// 1: off [1].
+    /// 1: off (default 1).
     pub repeat_penalty: Option<f32>,
     pub frequency_penalty: Option<f32>,
     pub presence_penalty: Option<f32>,
-    /// 0: off [0].
+    /// 0: off (default 0).
     pub dry_multiplier: Option<f32>,
     pub dry_base: Option<f32>,
     pub dry_allowed_length: Option<i32>,
-    /// -1: the model's context length [64].
+    /// -1: the model's context length (default 64).
     pub dry_penalty_last_n: Option<i32>,
     pub dry_sequence_breakers: Option<Vec<String>>,
     pub adaptive_target: Option<f32>,
     pub adaptive_decay: Option<f32>,
-    /// 0, 1 or 2; replaces all samplers but the temperature [0].
+    /// 0, 1 or 2; replaces all samplers but the temperature (default 0).
     pub mirostat: Option<u8>,
     pub mirostat_tau: Option<f32>,
     pub mirostat_eta: Option<f32>,
