@@ -9,16 +9,6 @@ RUST_MIN=1.95
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-have_libclang() {
-    [ -n "${LIBCLANG_PATH:-}" ] && return 0
-    have llvm-config && return 0
-    ldconfig -p 2>/dev/null | grep -q 'libclang[-.]' && return 0
-    compgen -G '/usr/lib/llvm*/lib/libclang*.so*' >/dev/null && return 0
-    compgen -G '/usr/lib64/libclang*.so*' >/dev/null && return 0
-    compgen -G '/usr/lib/libclang*.so*' >/dev/null && return 0
-    [ "$(uname -s)" = Darwin ] && xcode-select -p >/dev/null 2>&1
-}
-
 rust_is_new_enough() {
     have cargo && have rustc || return 1
     local version
@@ -29,7 +19,7 @@ rust_is_new_enough() {
 missing=()
 have c++ && have cc && have make || missing+=(compiler)
 have cmake || missing+=(cmake)
-have_libclang || missing+=(libclang)
+scripts/find-libclang.sh >/dev/null || missing+=(libclang)
 have rustup || have cargo || have curl || missing+=(curl)
 
 # package names by manager
