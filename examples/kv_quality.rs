@@ -184,14 +184,7 @@ fn measure(model: &Model, corpus: &Corpus, configs: &[KvCacheConfig], args: &Arg
     let options = Options::default().threads(1).parallel(args.threads);
     let n = configs.len();
     let show = |what: &'static str| {
-        move |p: Progress| {
-            eprint!(
-                "\r{what} {}/{}{}",
-                p.chunks,
-                p.of,
-                if p.chunks == p.of { "\n" } else { "" }
-            )
-        }
+        move |p: Progress| eprint!("\r{what} {}/{}{}", p.done, p.of, if p.done == p.of { "\n" } else { "" })
     };
     let mut seconds = [0.0; 3];
 

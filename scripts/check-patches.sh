@@ -10,9 +10,7 @@ if ! have_patch; then
     echo "patches: patch(1) is not installed; skipped (the build itself applies them)"
     exit 0
 fi
-pristine=$(cargo metadata --locked --format-version 1 --manifest-path vendor/Cargo.toml |
-    sed 's/.*"manifest_path":"\([^"]*llama-cpp-sys-4[^"]*\)Cargo.toml".*/\1llama.cpp/')
-[ -f "$pristine/src/llama.cpp" ] || { echo "patches: no llama.cpp at '$pristine'" >&2; exit 1; }
+pristine=$(scripts/pristine.sh)
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 for patch in patches/*.patch; do

@@ -36,7 +36,7 @@ pub use engine::{
     ModelBuilder, ModelMeta, Token,
 };
 pub use error::{Error, Result};
-pub use kv::{KvBytes, KvCacheConfig, KvType, LayerPolicy};
+pub use kv::{KvBytes, KvCacheConfig, KvSpec, KvType, LayerMap, LayerPolicy};
 
 /// The example in the README is compiled with the documentation tests.
 #[cfg(doctest)]

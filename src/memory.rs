@@ -1,7 +1,7 @@
 //! What the machine offers: free memory and cores. A fact that cannot be detected is `None`, never a guess.
 
 use crate::engine::{DeviceInfo, DeviceKind};
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
 
 fn system() -> Option<System> {
     let ram = MemoryRefreshKind::nothing().with_ram();
@@ -32,6 +32,18 @@ pub(crate) fn available_bytes(devices: &[DeviceInfo]) -> Option<u64> {
         .map(|d| d.memory_free)
         .sum();
     available_ram().map(|ram| ram + own)
+}
+
+/// Bytes of main memory that this process occupies now, mapped files included.
+pub fn resident() -> Option<u64> {
+    let own = sysinfo::get_current_pid().ok()?;
+    let mut system = System::new_with_specifics(RefreshKind::nothing()).ok()?;
+    system.refresh_processes_specifics(
+        ProcessesToUpdate::Some(&[own]),
+        false,
+        ProcessRefreshKind::nothing().with_memory(),
+    );
+    system.process(own).map(sysinfo::Process::memory)
 }
 
 /// Physical cores this process may use: more threads than that only compete for the same arithmetic units.

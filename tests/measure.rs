@@ -151,7 +151,7 @@ fn a_measurement_can_be_cancelled_from_its_progress() {
     let options = options().cancel(cancel.clone());
     let arm = Arm::batched(uniform(KvType::F16));
     let stopped = perplexity(&tiny::model(), &corpus(4), &arm, &options, |progress| {
-        if progress.chunks == 1 {
+        if progress.done == 1 {
             cancel.cancel();
         }
     });

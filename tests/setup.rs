@@ -14,7 +14,9 @@ fn libclang_among(files: &[&str]) -> Option<String> {
     let output = Command::new("bash").arg(script).arg(dir.path()).output().expect("bash");
     let path = String::from_utf8(output.stdout).expect("UTF-8");
     assert_eq!(output.status.success(), !path.is_empty(), "{files:?}");
-    Path::new(path.trim()).file_name().map(|name| name.to_string_lossy().into_owned())
+    Path::new(path.trim())
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
 }
 
 #[test]
@@ -25,7 +27,14 @@ fn the_cpp_interface_is_not_taken_for_libclang() {
 
 #[test]
 fn every_name_that_distributions_give_libclang_is_found() {
-    for name in ["libclang.so", "libclang.so.1", "libclang-14.so.1", "libclang-14.so", "libclang.so.18.1", "libclang.dylib"] {
+    for name in [
+        "libclang.so",
+        "libclang.so.1",
+        "libclang-14.so.1",
+        "libclang-14.so",
+        "libclang.so.18.1",
+        "libclang.dylib",
+    ] {
         assert_eq!(libclang_among(&["libclang-cpp.so.14", name]).as_deref(), Some(name));
     }
 }

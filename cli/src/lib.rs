@@ -5,5 +5,6 @@ pub mod args;
 pub mod commands;
 pub mod embedded;
 pub mod interrupt;
+pub mod measuring;
 pub mod report;
 pub mod settings;

@@ -1,11 +1,11 @@
 //! What was typed, as validated types; and the model and context they describe.
 
-use crate::args::{ModelArgs, SamplingArgs};
+use crate::args::{EngineArgs, ModelArgs, SamplingArgs};
 use crate::embedded;
 use anyhow::{Context as _, Result, anyhow, bail};
 use llama_turboquant::engine::sampler::SamplingParams;
 use llama_turboquant::{
-    CancelToken, Context, ContextConfig, Error, GpuLayers, KvCacheConfig, KvType, LayerPolicy, Model, ModelBuilder,
+    CancelToken, Context, ContextConfig, Error, GpuLayers, KvCacheConfig, KvType, LayerMap, LayerPolicy, Model,
 };
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -31,62 +31,28 @@ impl FromStr for CacheType {
     }
 }
 
-/// Everything about a model and its context, checked as far as it can be without loading.
+/// Which model, and what every cache on it has in common.
 #[derive(Debug, Clone)]
-pub struct ModelSettings {
+pub struct EngineSettings {
     /// The file; `None`: the embedded model.
     pub file: Option<PathBuf>,
-    /// Type of K.
-    pub k: CacheType,
-    /// Type of V.
-    pub v: CacheType,
     /// Layers to the GPU.
     pub gpu_layers: GpuLayers,
     /// Map the file.
     pub mmap: bool,
-    /// The context; its `kv` holds all but the types.
-    pub context: ContextConfig,
+    /// Threads; 0: the physical cores.
+    pub threads: u32,
+    offload: bool,
+    guard: bool,
+    allow_cpu_attention: bool,
+    swa_full: bool,
 }
 
-impl ModelSettings {
-    /// Validates `args` for a context of `n_seq_max` sequences.
-    ///
-    /// # Errors
-    /// Unknown types (with the list of valid ones), a mode that does not exist, numbers out of range.
-    pub fn new(args: &ModelArgs, n_seq_max: u32) -> Result<Self> {
-        let k = args.cache_type_k.parse().context("--cache-type-k")?;
-        let v = args.cache_type_v.parse().context("--cache-type-v")?;
-        let layers = match args.layer_adaptive.as_deref().map(str::trim) {
-            None | Some("") => LayerPolicy::Auto,
-            Some(mode) => mode
-                .parse()
-                .map_err(|_| anyhow!("`{mode}` is not a number"))
-                .and_then(|mode| Ok(LayerPolicy::mode(mode)?))
-                .context("--layer-adaptive (TURBO_LAYER_ADAPTIVE) takes a mode from 0 to 7")?,
-        };
-        if args.batch_size == 0 || args.ubatch_size == 0 {
-            bail!("--batch-size and --ubatch-size must be at least 1");
-        }
-        let mut kv = KvCacheConfig::default().with_layers(layers);
-        kv.unified = n_seq_max > 1; // slots share all cells: one long request may use what others do not
-        kv.swa_full = args.swa_full;
-        kv.offload = !args.no_kv_offload;
-        kv.guard = !args.no_kv_guard;
-        kv.allow_cpu_attention = args.allow_cpu_attention;
-        let context = ContextConfig {
-            n_ctx: args.ctx_size.unwrap_or(0),
-            n_batch: args.batch_size,
-            n_ubatch: args.ubatch_size,
-            n_seq_max,
-            n_threads: args.threads,
-            n_threads_batch: args.threads_batch,
-            kv,
-            embeddings: false,
-        };
-        Ok(Self {
+impl EngineSettings {
+    /// What was typed.
+    pub fn new(args: &EngineArgs) -> Self {
+        Self {
             file: args.model.clone(),
-            k,
-            v,
             // the embedded model is too small to gain from a GPU, and shows the same cache on every machine
             gpu_layers: match args.gpu_layers {
                 Some(n) => GpuLayers::Count(n),
@@ -94,8 +60,22 @@ impl ModelSettings {
                 None => GpuLayers::All,
             },
             mmap: !args.no_mmap,
-            context,
-        })
+            threads: args.threads,
+            offload: !args.no_kv_offload,
+            guard: !args.no_kv_guard,
+            allow_cpu_attention: args.allow_cpu_attention,
+            swa_full: args.swa_full,
+        }
+    }
+
+    /// `kv` as it is on this model's device, with the guards that were asked for.
+    #[must_use]
+    pub fn cache(&self, mut kv: KvCacheConfig) -> KvCacheConfig {
+        kv.offload = self.offload;
+        kv.guard = self.guard;
+        kv.allow_cpu_attention = self.allow_cpu_attention;
+        kv.swa_full = self.swa_full;
+        kv
     }
 
     /// The name clients see.
@@ -114,7 +94,7 @@ impl ModelSettings {
     /// Loads the model; `cancel` stops it.
     ///
     /// # Errors
-    /// As [`ModelBuilder::load`].
+    /// As [`ModelBuilder::load`](llama_turboquant::ModelBuilder::load).
     pub fn load(&self, cancel: &CancelToken) -> Result<Model> {
         let path = match &self.file {
             Some(file) => file.clone(),
@@ -125,8 +105,9 @@ impl ModelSettings {
         };
         let bar = progress_bar();
         let token = cancel.clone();
-        let loaded = self
-            .builder(path)
+        let loaded = Model::builder(path)
+            .gpu_layers(self.gpu_layers)
+            .mmap(self.mmap)
             .progress(move |done| {
                 bar.set_position((done * 1000.0) as u64);
                 if token.is_cancelled() {
@@ -138,9 +119,67 @@ impl ModelSettings {
             .load();
         Ok(loaded?)
     }
+}
 
-    fn builder(&self, path: PathBuf) -> ModelBuilder {
-        Model::builder(path).gpu_layers(self.gpu_layers).mmap(self.mmap)
+/// Everything about a model and its context, checked as far as it can be without loading.
+#[derive(Debug, Clone)]
+pub struct ModelSettings {
+    /// The model.
+    pub engine: EngineSettings,
+    /// Type of K.
+    pub k: CacheType,
+    /// Type of V.
+    pub v: CacheType,
+    /// Types by layer, which replace `k` and `v`.
+    pub map: Option<LayerMap>,
+    /// The context; its `kv` holds all but the types.
+    pub context: ContextConfig,
+}
+
+impl ModelSettings {
+    /// Validates `args` for a context of `n_seq_max` sequences.
+    ///
+    /// # Errors
+    /// Unknown types (with the list of valid ones), a mode that does not exist, a layer map that cannot be read, numbers
+    /// out of range.
+    pub fn new(args: &ModelArgs, n_seq_max: u32) -> Result<Self> {
+        let k = args.cache_type_k.parse().context("--cache-type-k")?;
+        let v = args.cache_type_v.parse().context("--cache-type-v")?;
+        let layers = match args.layer_adaptive.as_deref().map(str::trim) {
+            None | Some("") => LayerPolicy::Auto,
+            Some(mode) => mode
+                .parse()
+                .map_err(|_| anyhow!("`{mode}` is not a number"))
+                .and_then(|mode| Ok(LayerPolicy::mode(mode)?))
+                .context("--layer-adaptive (TURBO_LAYER_ADAPTIVE) takes a mode from 0 to 7")?,
+        };
+        let map = args.layer_map.as_deref().map(LayerMap::read).transpose()?;
+        if map.is_some() && !matches!(layers, LayerPolicy::Auto) {
+            bail!("--layer-map and --layer-adaptive both say which layers get which types; use one of them");
+        }
+        if args.batch_size == 0 || args.ubatch_size == 0 {
+            bail!("--batch-size and --ubatch-size must be at least 1");
+        }
+        let engine = EngineSettings::new(&args.engine);
+        let mut kv = engine.cache(KvCacheConfig::default().with_layers(layers));
+        kv.unified = n_seq_max > 1; // slots share all cells: one long request may use what others do not
+        let context = ContextConfig {
+            n_ctx: args.ctx_size.unwrap_or(0),
+            n_batch: args.batch_size,
+            n_ubatch: args.ubatch_size,
+            n_seq_max,
+            n_threads: engine.threads,
+            n_threads_batch: args.threads_batch,
+            kv,
+            embeddings: false,
+        };
+        Ok(Self {
+            engine,
+            k,
+            v,
+            map,
+            context,
+        })
     }
 
     /// Creates the context, choosing the types that were left to us.
@@ -149,6 +188,11 @@ impl ModelSettings {
     /// As [`Context::new`].
     pub fn create_context(&self, model: &Model) -> Result<Context> {
         const CHOICES: [KvType; 3] = [KvType::Turbo4, KvType::Q8_0, KvType::F16];
+        if let Some(map) = &self.map {
+            let mut config = self.context.clone();
+            config.kv = config.kv.with_layers(map.policy());
+            return Ok(model.context(config)?);
+        }
         let choices = |side: CacheType| match side {
             CacheType::Auto => CHOICES.to_vec(),
             CacheType::Fixed(ty) => vec![ty],

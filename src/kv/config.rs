@@ -85,25 +85,31 @@ impl KvCacheConfig {
     /// A type that cannot store this model's heads, or a cache that turbo types cannot work with.
     pub fn resolve(&self, meta: &ModelMeta) -> Result<ResolvedKv> {
         let mut notices = Vec::new();
-        let guarded = self.guard && self.k.is_turbo() && needs_key_guard(meta);
-        let k = if guarded { KvType::Q8_0 } else { self.k };
-        if guarded {
-            notices.push(KvNotice::KeyGuard {
-                architecture: meta.architecture.clone(),
-                asked: self.k,
-            });
+        let kv_layers: Vec<usize> = (0..meta.layers.len()).filter(|&layer| meta.layers[layer].kv).collect();
+        let mut types = self.layers.resolve(self.k, self.v, kv_layers.len())?;
+        if self.guard && needs_key_guard(meta) {
+            // by layer, because a map of its own can ask for turbo K where `k` does not
+            let turbo = types.iter().map(|(k, _)| *k).find(|k| k.is_turbo());
+            if let Some(asked) = turbo {
+                notices.push(KvNotice::KeyGuard {
+                    architecture: meta.architecture.clone(),
+                    asked,
+                });
+            }
+            for (k, _) in types.iter_mut().filter(|(k, _)| k.is_turbo()) {
+                *k = KvType::Q8_0;
+            }
         }
-        if k.is_quantized() && has_sensitive_keys(meta) {
+        let quantized = types.iter().map(|(k, _)| *k).find(|k| k.is_quantized());
+        if let Some(k) = quantized.filter(|_| has_sensitive_keys(meta)) {
             notices.push(KvNotice::SensitiveKeys {
                 architecture: meta.architecture.clone(),
                 k,
             });
         }
-        let kv_layers: Vec<usize> = (0..meta.layers.len()).filter(|&layer| meta.layers[layer].kv).collect();
-        let types = self.layers.resolve(k, self.v, kv_layers.len())?;
         if self.layers == LayerPolicy::Auto
             && let Some(mode @ 1..) = self.layers.effective_mode(self.v)
-            && types.iter().any(|pair| *pair != (k, self.v))
+            && types.iter().any(|(_, v)| *v != self.v)
         {
             notices.push(KvNotice::DefaultMode { mode });
         }

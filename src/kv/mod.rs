@@ -4,11 +4,15 @@
 mod budget;
 mod config;
 mod guard;
+mod map;
 mod policy;
+mod spec;
 mod types;
 
 pub use budget::{CacheShape, KvBytes};
 pub use config::{KvCacheConfig, LayerTypes, ResolvedKv};
 pub use guard::{KvIssue, KvNotice};
+pub use map::{LayerMap, LayerPair};
 pub use policy::LayerPolicy;
+pub use spec::KvSpec;
 pub use types::{KvType, Layout};

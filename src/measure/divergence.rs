@@ -71,7 +71,7 @@ pub fn divergence(
     let threads = options.all_threads();
     let of = corpus.chunks().len();
     for (done, chunk) in corpus.chunks().iter().enumerate() {
-        progress(Progress { chunks: done, of });
+        progress(Progress { done, of });
         runners.iter_mut().for_each(Runner::start_chunk);
         for result in &mut results {
             result.chunks.push(ChunkScores {
@@ -95,7 +95,7 @@ pub fn divergence(
             }
         }
     }
-    progress(Progress { chunks: of, of });
+    progress(Progress { done: of, of });
     Ok(Measurement {
         arms: runners.iter().map(Runner::footprint).collect::<Result<_>>()?,
         pairs: results,

@@ -24,6 +24,7 @@
 mod arm;
 mod corpus;
 mod divergence;
+mod environment;
 mod needle;
 mod perplexity;
 mod scores;
@@ -32,6 +33,7 @@ pub mod stats;
 pub use arm::{Arm, Footprint, Mode, Options};
 pub use corpus::{Chunk, Corpus};
 pub use divergence::{ChunkScores, Divergence, Measurement, Pair, Summary, divergence};
+pub use environment::{Environment, Noise, NoiseMeter};
 pub use needle::{Needle, NeedleAnswer, needles, parse_needles};
 pub use perplexity::{Perplexity, perplexity};
 pub use scores::{TokenScore, compare, nll};
@@ -39,8 +41,8 @@ pub use scores::{TokenScore, compare, nll};
 /// How far a measurement is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Chunks (or prompts) that are done.
-    pub chunks: usize,
+    /// Chunks, prompts or runs that are done.
+    pub done: usize,
     /// Of how many.
     pub of: usize,
 }

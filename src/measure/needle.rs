@@ -68,7 +68,7 @@ pub fn needles(
     let mut session: Option<Session> = None;
     for (done, needle) in needles.iter().enumerate() {
         progress(Progress {
-            chunks: done,
+            done,
             of: needles.len(),
         });
         let n_ctx = needle.ctx + ANSWER_ROOM;
@@ -103,7 +103,7 @@ pub fn needles(
         });
     }
     progress(Progress {
-        chunks: needles.len(),
+        done: needles.len(),
         of: needles.len(),
     });
     Ok(answers)

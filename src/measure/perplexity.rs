@@ -50,7 +50,7 @@ pub fn perplexity(
     let mut chunks = Vec::with_capacity(corpus.chunks().len());
     for (done, chunk) in corpus.chunks().iter().enumerate() {
         progress(Progress {
-            chunks: done,
+            done,
             of: corpus.chunks().len(),
         });
         runner.start_chunk();
@@ -66,7 +66,7 @@ pub fn perplexity(
         chunks.push(scores);
     }
     progress(Progress {
-        chunks: chunks.len(),
+        done: chunks.len(),
         of: chunks.len(),
     });
     Ok(Perplexity {

@@ -28,7 +28,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         (None, None) => None,
     };
     let interrupt = Interrupt::install()?;
-    let model = settings.load(&interrupt.token())?;
+    let model = settings.engine.load(&interrupt.token())?;
     let template = if args.raw {
         None
     } else if model.meta().chat_template {

@@ -31,7 +31,7 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
         let addr = listener.local_addr().context("cannot read the address of the socket")?;
 
         let engine = Arc::new(Engine::new(
-            args.alias.clone().unwrap_or_else(|| settings.model_name()),
+            args.alias.clone().unwrap_or_else(|| settings.engine.model_name()),
             args.queue,
         ));
         let keys = ApiKeys::new(args.api_key.clone());

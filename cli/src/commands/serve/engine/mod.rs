@@ -56,7 +56,7 @@ impl Engine {
     /// Loads the model and starts serving it. Blocks.
     ///
     /// # Errors
-    /// What [`ModelSettings::load`] and [`ModelSettings::create_context`] say.
+    /// What [`EngineSettings::load`](crate::settings::EngineSettings::load) and [`ModelSettings::create_context`] say.
     pub fn load(&self, settings: &ModelSettings) -> anyhow::Result<()> {
         let loaded = self.try_load(settings);
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +73,7 @@ impl Engine {
     }
 
     fn try_load(&self, settings: &ModelSettings) -> anyhow::Result<Loaded> {
-        let model = settings.load(&self.loading)?;
+        let model = settings.engine.load(&self.loading)?;
         let template = if model.meta().chat_template {
             Some(ChatTemplate::from_model(&model)?)
         } else {

@@ -1,5 +1,10 @@
 //! What can be typed. Declaration only; `settings` turns it into validated types.
 
+mod engine;
+pub mod measure;
+
+pub use engine::{EngineArgs, ModelArgs, SamplingArgs};
+
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -36,79 +41,6 @@ pub enum Command {
     /// Make models.
     #[command(subcommand)]
     Model(ModelCommand),
-}
-
-/// Which model, where it runs, and its KV cache.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct ModelArgs {
-    /// GGUF file; without it the embedded model is used. [-m]
-    #[arg(short, long, value_name = "FILE")]
-    pub model: Option<PathBuf>,
-    /// Context in tokens, all slots together; 0: what the model was trained with. [-c]
-    #[arg(short = 'c', long, value_name = "N")]
-    pub ctx_size: Option<u32>,
-    /// Type of the K cache: auto, or a name from `turboquant kv`. auto is turbo4 where the model allows it. [-ctk]
-    #[arg(long, value_name = "TYPE", default_value = "auto")]
-    pub cache_type_k: String,
-    /// Type of the V cache, likewise. [-ctv]
-    #[arg(long, value_name = "TYPE", default_value = "auto")]
-    pub cache_type_v: String,
-    /// Layer-adaptive mode 0 to 7: layers that keep more bits. Default: 7 when V is turbo2, else 0.
-    #[arg(long, value_name = "MODE", env = "TURBO_LAYER_ADAPTIVE", hide_env_values = true)]
-    pub layer_adaptive: Option<String>,
-    /// Let turbo K be used on model families that it is known to break (Qwen2, Qwen2.5).
-    #[arg(long)]
-    pub no_kv_guard: bool,
-    /// Accept that a device that cannot run attention over this cache hands it to the CPU.
-    #[arg(long)]
-    pub allow_cpu_attention: bool,
-    /// Keep the KV cache in main memory. [-nkvo]
-    #[arg(long)]
-    pub no_kv_offload: bool,
-    /// Full-size cache for sliding-window layers.
-    #[arg(long)]
-    pub swa_full: bool,
-    /// Threads; 0: the physical cores. [-t]
-    #[arg(short, long, value_name = "N", default_value_t = 0)]
-    pub threads: u32,
-    /// Threads for prompts; 0: as --threads. [-tb]
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub threads_batch: u32,
-    /// Tokens submitted at once. [-b]
-    #[arg(short, long, value_name = "N", default_value_t = 2048)]
-    pub batch_size: u32,
-    /// Tokens computed at once. [-ub]
-    #[arg(long, value_name = "N", default_value_t = 512)]
-    pub ubatch_size: u32,
-    /// Layers on the GPU; default: all. [-ngl]
-    #[arg(long, alias = "n-gpu-layers", value_name = "N")]
-    pub gpu_layers: Option<u32>,
-    /// Read the model into memory instead of mapping the file.
-    #[arg(long)]
-    pub no_mmap: bool,
-}
-
-/// How tokens are chosen. Unset: the model's or the engine's default.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct SamplingArgs {
-    /// 0: always the most probable token.
-    #[arg(long, value_name = "T")]
-    pub temp: Option<f32>,
-    /// Only the K most probable tokens; 0: all.
-    #[arg(long, value_name = "K")]
-    pub top_k: Option<i32>,
-    /// Only the smallest set of tokens with this much probability; 1: all.
-    #[arg(long, value_name = "P")]
-    pub top_p: Option<f32>,
-    /// Only tokens at least this probable compared with the best; 0: all.
-    #[arg(long, value_name = "P")]
-    pub min_p: Option<f32>,
-    /// Above 1: repeated tokens become less probable.
-    #[arg(long, value_name = "R")]
-    pub repeat_penalty: Option<f32>,
-    /// Equal seeds give equal answers; negative: random. [-s]
-    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
-    pub seed: Option<i64>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -285,7 +217,11 @@ mod tests {
             ("q8_0", "turbo3")
         );
         assert_eq!(
-            (serve.model.gpu_layers, serve.parallel, serve.model.threads),
+            (
+                serve.model.engine.gpu_layers,
+                serve.parallel,
+                serve.model.engine.threads
+            ),
             (Some(10), 2, 4)
         );
         let args = parse("turboquant run -p hi -n 5 --temp 0 --seed -1").unwrap();
