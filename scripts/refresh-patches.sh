@@ -12,12 +12,7 @@ dir=${2:-}
 [ -n "$dir" ] || { sed -n '2,6p' "$0" >&2; exit 2; }
 
 source_dir() {
-    if [ -n "${LLAMA_CPP_DIR:-}" ]; then
-        echo "$LLAMA_CPP_DIR"
-    else
-        cargo metadata --locked --format-version 1 --manifest-path vendor/Cargo.toml |
-            sed 's/.*"manifest_path":"\([^"]*llama-cpp-sys-4[^"]*\)Cargo.toml".*/\1llama.cpp/'
-    fi
+    if [ -n "${LLAMA_CPP_DIR:-}" ]; then echo "$LLAMA_CPP_DIR"; else scripts/pristine.sh; fi
 }
 
 as_us() { git -C "$dir" -c user.name=llama-turboquant -c user.email=patches@invalid "$@"; }
