@@ -12,9 +12,10 @@
 
 use super::rng::Rng;
 use super::{Outcome, Plan, Tally};
-use crate::engine::codec::{self, TurboType};
+use crate::engine::codec::{self, GgmlType, TurboType};
 use crate::engine::probe::{self, AttentionShape};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::kv::KvType;
 
 /// Queries of one head see the same values, so their errors are nearly one sample; heads are independent.
 const HEADS: usize = 8;
@@ -144,17 +145,22 @@ fn correlation(a: &[f32], b: &[f32], keys: usize) -> f64 {
     cosine(&centered(a), &centered(b))
 }
 
-/// Mean cosine of the outputs, and correlation of the logits, of one layer with K and V of one type.
+/// Mean cosine of the outputs, and correlation of the logits, of one layer with K and V of these types.
 ///
 /// `layer` is rotated already.
-fn compare(layer: &Layer, ty: &TurboType, exact_logits: &[f32], exact_out: &[f64]) -> Result<(f64, f64)> {
-    let (ggml, dim) = (ty.ggml()?, layer.dim);
+fn compare(
+    layer: &Layer,
+    (k, v): (GgmlType, GgmlType),
+    exact_logits: &[f32],
+    exact_out: &[f64],
+) -> Result<(f64, f64)> {
+    let dim = layer.dim;
     let shape = AttentionShape {
         n_heads: HEADS as u32,
         n_kv_heads: HEADS as u32,
         n_queries: QUERIES as u32,
         n_threads: std::thread::available_parallelism().map_or(1, |n| n.get().min(8) as i32),
-        ..AttentionShape::new(dim as u32, layer.keys as u32, ggml, ggml)
+        ..AttentionShape::new(dim as u32, layer.keys as u32, k, v)
     };
     let mut out = probe::attention(&shape, &layer.q, &layer.k, &layer.v, None, None)?;
     out.chunks_exact_mut(dim).try_for_each(codec::rotate)?;
@@ -165,9 +171,46 @@ fn compare(layer: &Layer, ty: &TurboType, exact_logits: &[f32], exact_out: &[f64
     for (i, expected) in exact_out.chunks_exact(dim).enumerate() {
         sum += cosine(of(i / QUERIES, i % QUERIES), expected);
     }
-    let decoded = probe::dequantize(ggml, &probe::quantize(ggml, &layer.k)?)?;
+    let decoded = probe::dequantize(k, &probe::quantize(k, &layer.k)?)?;
     let correlation = correlation(&logits(layer, &layer.q, &decoded), exact_logits, layer.keys);
     Ok((sum / (HEADS * QUERIES) as f64, correlation))
+}
+
+/// What a pair of cache types does to attention over the synthetic layers, worst layer.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct AttentionAccuracy {
+    /// Mean cosine of the outputs with those in full precision.
+    pub output_cosine: f64,
+    /// Correlation of the logits after removing each query's mean.
+    pub logit_correlation: f64,
+}
+
+/// Measures attention over a `k`/`v` cache with `keys` cached positions. The synthetic heads have 128 values, or 64 where
+/// `head_dim` is no multiple of 128: the blocks that turbo types store such heads in.
+///
+/// # Errors
+/// A type that the engine does not know; the engine's.
+pub fn attention_accuracy(k: KvType, v: KvType, head_dim: u32, keys: usize) -> Result<AttentionAccuracy> {
+    let dim = if head_dim.is_multiple_of(128) { 128 } else { 64 };
+    let ggml = |ty: KvType| {
+        let layout = ty.layout(dim);
+        layout
+            .and_then(|layout| GgmlType::from_id(layout.id))
+            .ok_or_else(|| Error::Invalid(format!("heads of {dim} values cannot be stored as {ty}")))
+    };
+    let pair = (ggml(k)?, ggml(v)?);
+    let mut worst = AttentionAccuracy {
+        output_cosine: f64::INFINITY,
+        logit_correlation: f64::INFINITY,
+    };
+    for layer in layers(dim as usize, keys) {
+        let exact_logits = logits(&layer, &layer.q, &layer.k);
+        let exact_out = exact(&layer, &exact_logits);
+        let (cosine, correlation) = compare(&rotated(&layer)?, pair, &exact_logits, &exact_out)?;
+        worst.output_cosine = worst.output_cosine.min(cosine);
+        worst.logit_correlation = worst.logit_correlation.min(correlation);
+    }
+    Ok(worst)
 }
 
 /// Bounds on (output cosine, logit correlation); 2 bit has none at this level.
@@ -202,7 +245,7 @@ pub(super) fn synthetic(plan: &Plan, types: &[TurboType]) -> Outcome {
             let exact_out = exact(&layer, &exact_logits);
             let layer = rotated(&layer)?;
             for ty in types.iter().filter(|t| t.block == dim) {
-                let (cosine, correlation) = compare(&layer, ty, &exact_logits, &exact_out)?;
+                let (cosine, correlation) = compare(&layer, (ty.ggml()?, ty.ggml()?), &exact_logits, &exact_out)?;
                 let line = |what: &str, value: f64| format!("{} {}: {what} {value:.5}", ty.name, layer.name);
                 let (o, l) = (line("cosine", cosine), line("correlation", correlation));
                 if let Some((least_cosine, least_correlation)) = bounds(ty.bits) {

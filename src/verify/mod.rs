@@ -17,6 +17,8 @@ mod checklist;
 mod error;
 pub mod rng;
 
+pub use attention::{AttentionAccuracy, attention_accuracy};
+
 use crate::engine::codec::{self, Implementation, TurboType};
 use crate::error::Result;
 use serde::Serialize;
