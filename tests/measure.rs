@@ -4,7 +4,8 @@
 mod tiny;
 
 use llama_turboquant::measure::{
-    Arm, Corpus, Divergence, Needle, Options, Pair, divergence, needles, parse_needles, perplexity, stats::Bootstrap,
+    Arm, Corpus, Divergence, Needle, Options, Pair, Progress, divergence, needles, parse_needles, perplexity,
+    stats::Bootstrap,
 };
 use llama_turboquant::{CancelToken, Error, KvCacheConfig, KvType, LayerPolicy};
 use std::path::Path;
@@ -146,16 +147,35 @@ fn perplexity_agrees_with_the_divergence_and_with_slices_of_any_size() {
 }
 
 #[test]
-fn a_measurement_can_be_cancelled_from_its_progress() {
-    let cancel = CancelToken::new();
-    let options = options().cancel(cancel.clone());
+fn a_cancelled_measurement_keeps_its_whole_chunks() {
     let arm = Arm::batched(uniform(KvType::F16));
-    let stopped = perplexity(&tiny::model(), &corpus(4), &arm, &options, |progress| {
-        if progress.done == 1 {
-            cancel.cancel();
-        }
-    });
-    assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
+    let cancel_after = |chunks: usize| {
+        let cancel = CancelToken::new();
+        let options = options().cancel(cancel.clone());
+        (options, move |progress: Progress| {
+            if progress.done == chunks {
+                cancel.cancel();
+            }
+        })
+    };
+    let (options, stop) = cancel_after(1);
+    let stopped = perplexity(&tiny::model(), &corpus(4), &arm, &options, stop).expect("one chunk");
+    assert_eq!((stopped.chunks.len(), stopped.complete), (1, false));
+
+    let (options, stop) = cancel_after(1);
+    let arms = [arm.clone(), arm.clone()];
+    let pairs = [Pair { base: 0, candidate: 1 }];
+    let stopped = divergence(&tiny::model(), &corpus(4), &arms, &pairs, &options, stop).expect("one chunk");
+    assert!(!stopped.complete);
+    assert_eq!(stopped.pairs[0].chunks.len(), 1);
+    assert_eq!(stopped.pairs[0].tokens().count(), 255);
+
+    let (options, stop) = cancel_after(0);
+    let nothing = perplexity(&tiny::model(), &corpus(4), &arm, &options, stop);
+    assert!(matches!(nothing, Err(Error::Cancelled)), "{nothing:?}");
+    let (options, stop) = cancel_after(0);
+    let nothing = divergence(&tiny::model(), &corpus(4), &arms, &pairs, &options, stop);
+    assert!(matches!(nothing, Err(Error::Cancelled)), "{nothing:?}");
 }
 
 #[test]

@@ -41,14 +41,108 @@ pub struct Measurement {
     pub arms: Vec<Footprint>,
     /// The scores of each pair.
     pub pairs: Vec<Divergence>,
+    /// Every chunk of the corpus is there; false after a cancellation.
+    pub complete: bool,
 }
 
-/// Compares arms on every chunk of `corpus`. All arms run on one model and advance together, slice by slice, so nothing is
-/// written to disk; at any time each holds the logits of the scored positions of one slice.
+/// A comparison that is measured chunk by chunk, for callers that want to see it grow; [`divergence`] is the loop over it.
+///
+/// All arms run on one model and advance together, slice by slice, so nothing is written to disk; at any time each holds the
+/// logits of the scored positions of one slice.
+pub struct Comparison<'a> {
+    runners: Vec<Runner>,
+    corpus: &'a Corpus,
+    pairs: &'a [Pair],
+    options: &'a Options,
+    done: usize,
+    result: Measurement,
+}
+
+impl<'a> Comparison<'a> {
+    /// Creates the contexts of all arms; nothing is computed yet.
+    ///
+    /// # Errors
+    /// As [`Context::new`](crate::Context::new); [`Error::Invalid`] for a pair of arms that are not there.
+    pub fn new(
+        model: &Model,
+        corpus: &'a Corpus,
+        arms: &[Arm],
+        pairs: &'a [Pair],
+        options: &'a Options,
+    ) -> Result<Self> {
+        if let Some(pair) = pairs.iter().find(|pair| pair.base.max(pair.candidate) >= arms.len()) {
+            return Err(Error::Invalid(format!(
+                "{pair:?} names an arm that is not among the {}",
+                arms.len()
+            )));
+        }
+        let runners: Vec<Runner> = arms
+            .iter()
+            .map(|arm| Runner::new(model, arm, corpus, options))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            corpus,
+            pairs,
+            options,
+            done: 0,
+            result: Measurement {
+                arms: runners.iter().map(Runner::footprint).collect::<Result<_>>()?,
+                pairs: vec![Divergence::default(); pairs.len()],
+                complete: corpus.chunks().is_empty(),
+            },
+            runners,
+        })
+    }
+
+    /// Compares the next chunk; false when there is none left. A chunk that was not finished leaves no trace in the result.
+    ///
+    /// # Errors
+    /// As [`Context::decode`](crate::Context::decode); [`Error::Engine`] if an arm's logits are not numbers;
+    /// [`Error::Cancelled`].
+    pub fn step(&mut self) -> Result<bool> {
+        let Some(chunk) = self.corpus.chunks().get(self.done) else {
+            return Ok(false);
+        };
+        let (threads, scored) = (self.options.all_threads(), self.corpus.scored());
+        self.runners.iter_mut().for_each(Runner::start_chunk);
+        let mut scores = vec![Vec::with_capacity(scored.len()); self.pairs.len()];
+        for slice in self.corpus.slices(chunk, self.options.n_batch as usize) {
+            run_all(&mut self.runners, &slice, self.corpus, self.options)?;
+            for (pair, scores) in self.pairs.iter().zip(&mut scores) {
+                let (base, candidate) = (self.runners[pair.base].rows(), self.runners[pair.candidate].rows());
+                scores.extend(parallel(base.len(), threads, |i| {
+                    let position = (slice.first_scored + i) as u32;
+                    compare(base.get(i), candidate.get(i), slice.targets[i], position)
+                }));
+            }
+        }
+        for (result, tokens) in self.result.pairs.iter_mut().zip(scores) {
+            result.chunks.push(ChunkScores {
+                number: chunk.number,
+                tokens,
+            });
+        }
+        self.done += 1;
+        self.result.complete = self.done == self.corpus.chunks().len();
+        Ok(true)
+    }
+
+    /// What is measured so far.
+    pub fn result(&self) -> &Measurement {
+        &self.result
+    }
+
+    /// The same, without the contexts.
+    pub fn into_result(self) -> Measurement {
+        self.result
+    }
+}
+
+/// Compares arms on every chunk of `corpus`, as [`Comparison`] does. When it is cancelled, the chunks that are done are the
+/// result, and [`complete`](Measurement::complete) is false.
 ///
 /// # Errors
-/// As [`Context::new`](crate::Context::new) and [`Context::decode`](crate::Context::decode); [`Error::Invalid`] for a pair of
-/// arms that are not there; [`Error::Engine`] if an arm's logits are not numbers; [`Error::Cancelled`].
+/// As [`Comparison::new`] and [`Comparison::step`]; [`Error::Cancelled`] if not one chunk was done.
 pub fn divergence(
     model: &Model,
     corpus: &Corpus,
@@ -57,49 +151,21 @@ pub fn divergence(
     options: &Options,
     mut progress: impl FnMut(Progress),
 ) -> Result<Measurement> {
-    if let Some(pair) = pairs.iter().find(|pair| pair.base.max(pair.candidate) >= arms.len()) {
-        return Err(Error::Invalid(format!(
-            "{pair:?} names an arm that is not among the {}",
-            arms.len()
-        )));
-    }
-    let mut runners: Vec<Runner> = arms
-        .iter()
-        .map(|arm| Runner::new(model, arm, corpus, options))
-        .collect::<Result<_>>()?;
-    let mut results = vec![Divergence::default(); pairs.len()];
-    let threads = options.all_threads();
+    let mut comparison = Comparison::new(model, corpus, arms, pairs, options)?;
     let of = corpus.chunks().len();
-    for (done, chunk) in corpus.chunks().iter().enumerate() {
-        progress(Progress { done, of });
-        runners.iter_mut().for_each(Runner::start_chunk);
-        for result in &mut results {
-            result.chunks.push(ChunkScores {
-                number: chunk.number,
-                tokens: Vec::with_capacity(corpus.scored().len()),
-            });
-        }
-        for slice in corpus.slices(chunk, options.n_batch as usize) {
-            run_all(&mut runners, &slice, corpus, options)?;
-            for (pair, result) in pairs.iter().zip(&mut results) {
-                let (base, candidate) = (runners[pair.base].rows(), runners[pair.candidate].rows());
-                let scores = parallel(base.len(), threads, |i| {
-                    compare(
-                        base.get(i),
-                        candidate.get(i),
-                        slice.targets[i],
-                        (slice.first_scored + i) as u32,
-                    )
-                });
-                result.chunks[done].tokens.extend(scores);
-            }
+    progress(Progress { done: 0, of });
+    loop {
+        match comparison.step() {
+            Ok(true) => progress(Progress {
+                done: comparison.done,
+                of,
+            }),
+            Err(Error::Cancelled) if comparison.done > 0 => break,
+            Ok(false) => break,
+            Err(error) => return Err(error),
         }
     }
-    progress(Progress { done: of, of });
-    Ok(Measurement {
-        arms: runners.iter().map(Runner::footprint).collect::<Result<_>>()?,
-        pairs: results,
-    })
+    Ok(comparison.into_result())
 }
 
 /// Computes a slice with every arm, `n_parallel` of them at a time.

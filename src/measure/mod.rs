@@ -3,7 +3,8 @@
 //!
 //! [`divergence`] compares caches token by token, [`perplexity`] scores one of them, [`needles`] asks for facts in long
 //! prompts, and [`stats`] turns samples into numbers with intervals. Each takes a progress function and stops by the
-//! [`CancelToken`](crate::CancelToken) of its [`Options`].
+//! [`CancelToken`](crate::CancelToken) of its [`Options`], with what it has measured until then. [`Comparison`] and
+//! [`Scoring`] are the same measurements one chunk at a time.
 //!
 //! ```no_run
 //! use llama_turboquant::measure::{Arm, Corpus, Options, Pair, divergence, stats::Bootstrap};
@@ -32,10 +33,10 @@ pub mod stats;
 
 pub use arm::{Arm, Footprint, Mode, Options};
 pub use corpus::{Chunk, Corpus};
-pub use divergence::{ChunkScores, Divergence, Measurement, Pair, Summary, divergence};
+pub use divergence::{ChunkScores, Comparison, Divergence, Measurement, Pair, Summary, divergence};
 pub use environment::{Environment, Noise, NoiseMeter};
 pub use needle::{Needle, NeedleAnswer, needles, parse_needles};
-pub use perplexity::{Perplexity, perplexity};
+pub use perplexity::{Perplexity, Scoring, perplexity};
 pub use scores::{TokenScore, compare, nll};
 
 /// How far a measurement is.
