@@ -81,6 +81,16 @@ impl Corpus {
         }
     }
 
+    /// Every other chunk from the first on, and the rest: one part to fit on, one to check on.
+    #[must_use]
+    pub fn halves(&self) -> (Self, Self) {
+        let half = |odd: usize| Self {
+            n_ctx: self.n_ctx,
+            chunks: self.chunks.iter().skip(odd).step_by(2).cloned().collect(),
+        };
+        (half(0), half(1))
+    }
+
     /// The chunks.
     pub fn chunks(&self) -> &[Chunk] {
         &self.chunks
@@ -162,6 +172,9 @@ mod tests {
         assert_eq!(numbers(4), [0, 2, 5, 7]);
         assert_eq!(numbers(99), (0..10).collect::<Vec<_>>());
         assert!(numbers(0).is_empty());
+        let (fit, check) = corpus.spread(5).halves();
+        let of = |half: &Corpus| half.chunks().iter().map(|chunk| chunk.number).collect::<Vec<_>>();
+        assert_eq!((of(&fit), of(&check)), (vec![0, 4, 8], vec![2, 6]));
     }
 
     #[test]

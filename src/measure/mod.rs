@@ -29,6 +29,7 @@ mod environment;
 mod needle;
 mod perplexity;
 mod scores;
+mod sensitivity;
 pub mod stats;
 
 pub use arm::{Arm, Footprint, Mode, Options};
@@ -38,6 +39,7 @@ pub use environment::{Environment, Noise, NoiseMeter};
 pub use needle::{Needle, NeedleAnswer, needles, parse_needles};
 pub use perplexity::{Perplexity, Scoring, perplexity};
 pub use scores::{TokenScore, compare, nll};
+pub use sensitivity::{LayerSensitivity, Sensitivity, Side, allocate, relative_error, sensitivity};
 
 /// How far a measurement is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

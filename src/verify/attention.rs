@@ -148,12 +148,7 @@ fn correlation(a: &[f32], b: &[f32], keys: usize) -> f64 {
 /// Mean cosine of the outputs, and correlation of the logits, of one layer with K and V of these types.
 ///
 /// `layer` is rotated already.
-fn compare(
-    layer: &Layer,
-    (k, v): (GgmlType, GgmlType),
-    exact_logits: &[f32],
-    exact_out: &[f64],
-) -> Result<(f64, f64)> {
+fn compare(layer: &Layer, (k, v): (GgmlType, GgmlType), exact_logits: &[f32], exact_out: &[f64]) -> Result<(f64, f64)> {
     let dim = layer.dim;
     let shape = AttentionShape {
         n_heads: HEADS as u32,

@@ -3,8 +3,9 @@
 //! The divergence that a noise in one place causes grows with the variance of the noise (its first derivative vanishes where
 //! there is none), so a place measured with one type is extrapolated to others by the ratio of their errors. Divergences of
 //! several places are added, which is a model too; `turboquant sensitivity` measures the map it makes and says how far off
-//! the sum was. The choice is that of Shoham and Gersho, "Efficient bit allocation for an arbitrary set of quantizers"
-//! (1988): along each place's convex hull of divergence over bits, the step that gains most per bit goes first.
+//! the sum was. The choice itself is exact: a multiple-choice knapsack by dynamic programming (Kellerer, Pferschy and Pisinger,
+//! "Knapsack Problems", 2004, 11.5). Taking the steps that gain most per bit first, as for continuous rates, left the best
+//! step out whenever it was too big for what remained of the budget.
 
 use crate::KvType;
 
@@ -39,61 +40,64 @@ pub struct Allocation {
     pub divergence: f64,
 }
 
-/// Distributes at most `budget` bits per value; `None` if even the smallest choice takes more.
+/// Distributes at most `budget` bits per value so that the sum of divergences is least; of equal sums, one with fewer bits.
+/// `None` if even the smallest choice takes more.
 pub fn allocate(places: &[Place], choices: &[Choice], budget: f64) -> Option<Allocation> {
-    let hull = convex_hull(choices);
-    let first = hull.first()?;
-    let all: f64 = places.iter().map(|place| place.values as f64).sum();
-    let bits_allowed = budget * all;
-    let mut bits = first.bits * all;
-    if places.is_empty() || bits > bits_allowed * (1.0 + 1e-12) {
+    let values: u64 = places.iter().map(|place| place.values).sum();
+    if values == 0 || choices.is_empty() || !budget.is_finite() {
         return None;
     }
-    let mut level = vec![0; places.len()];
-    // (place, gain per bit, cost) of each place's next step; those that do not fit any more drop out
-    loop {
-        let step = |(i, place): (usize, &Place)| {
-            let (now, next) = (hull[level[i]], hull.get(level[i] + 1)?);
-            let cost = (next.bits - now.bits) * place.values as f64;
-            let gain = place.sensitivity * (now.error - next.error);
-            (bits + cost <= bits_allowed * (1.0 + 1e-12)).then_some((i, gain / cost, cost))
-        };
-        let best = places.iter().enumerate().filter_map(step).max_by(|a, b| a.1.total_cmp(&b.1));
-        let Some((i, gain, cost)) = best else { break };
-        // a place that seems to gain nothing (its divergence is noise) does not need the bits
-        if gain <= 0.0 {
-            break;
+    // eighths of a bit are whole for every type; the common divisor keeps the table small
+    let cost = |place: &Place, choice: &Choice| place.values * (8.0 * choice.bits).round() as u64;
+    let unit = places
+        .iter()
+        .flat_map(|place| choices.iter().map(|choice| cost(place, choice)))
+        .fold(0, gcd)
+        .max(1);
+    let room = usize::try_from((8.0 * budget * values as f64 * (1.0 + 1e-12)) as u64 / unit).ok()?;
+    // least[c]: the least divergence of the places so far at a cost of exactly c; taken[place][c]: the choice that gives it
+    let mut least = vec![f64::INFINITY; room + 1];
+    least[0] = 0.0;
+    let mut taken = Vec::with_capacity(places.len());
+    for place in places {
+        let mut next = vec![f64::INFINITY; room + 1];
+        let mut with = vec![u8::MAX; room + 1];
+        for (number, choice) in choices.iter().enumerate().take(usize::from(u8::MAX)) {
+            let step = usize::try_from(cost(place, choice) / unit).ok()?;
+            // a divergence below zero is noise
+            let divergence = place.sensitivity.max(0.0) * choice.error;
+            for at in step..=room {
+                let sum = least[at - step] + divergence;
+                if sum < next[at] {
+                    next[at] = sum;
+                    with[at] = number as u8;
+                }
+            }
         }
-        level[i] += 1;
-        bits += cost;
+        least = next;
+        taken.push(with);
     }
-    let chosen = || level.iter().map(|&level| hull[level]);
+    let mut at = (0..=room).reduce(|best, at| if least[at] < least[best] { at } else { best })?;
+    if !least[at].is_finite() {
+        return None;
+    }
+    let (divergence, spent) = (least[at], at as u64 * unit);
+    let mut types = Vec::with_capacity(places.len());
+    for (place, with) in places.iter().zip(&taken).rev() {
+        let choice = choices.get(usize::from(with[at]))?;
+        types.push(choice.ty);
+        at -= usize::try_from(cost(place, choice) / unit).ok()?;
+    }
+    types.reverse();
     Some(Allocation {
-        types: chosen().map(|choice| choice.ty).collect(),
-        bits_per_value: bits / all,
-        divergence: chosen().zip(places).map(|(choice, place)| choice.error * place.sensitivity).sum(),
+        types,
+        bits_per_value: spent as f64 / 8.0 / values as f64,
+        divergence,
     })
 }
 
-/// The choices that are worth their bits for some budget, by rising bits: the lower left hull of (bits, error).
-fn convex_hull(choices: &[Choice]) -> Vec<Choice> {
-    let mut sorted = choices.to_vec();
-    sorted.sort_by(|a, b| a.bits.total_cmp(&b.bits).then(a.error.total_cmp(&b.error)));
-    let mut hull: Vec<Choice> = Vec::new();
-    for choice in sorted {
-        if hull.last().is_some_and(|last| choice.error >= last.error) {
-            continue;
-        }
-        while let [.., a, b] = hull[..] {
-            let slope = |from: Choice, to: Choice| (to.error - from.error) / (to.bits - from.bits);
-            if slope(a, b) <= slope(b, choice) {
-                break;
-            }
-            hull.pop();
-        }
-        hull.push(choice);
-    }
-    hull
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 #[cfg(test)]
@@ -101,21 +105,45 @@ mod tests {
     use super::*;
 
     const CHOICES: [Choice; 4] = [
-        Choice { ty: KvType::Q8_0, bits: 8.5, error: 0.00004 },
-        Choice { ty: KvType::Turbo4, bits: 4.125, error: 0.0079 },
-        Choice { ty: KvType::Turbo3, bits: 3.125, error: 0.0328 },
-        Choice { ty: KvType::Turbo2, bits: 2.125, error: 0.1294 },
+        Choice {
+            ty: KvType::Q8_0,
+            bits: 8.5,
+            error: 0.00004,
+        },
+        Choice {
+            ty: KvType::Turbo4,
+            bits: 4.125,
+            error: 0.0079,
+        },
+        Choice {
+            ty: KvType::Turbo3,
+            bits: 3.125,
+            error: 0.0328,
+        },
+        Choice {
+            ty: KvType::Turbo2,
+            bits: 2.125,
+            error: 0.1294,
+        },
     ];
 
     fn places(sensitivities: &[f64]) -> Vec<Place> {
-        sensitivities.iter().map(|&sensitivity| Place { values: 256, sensitivity }).collect()
+        sensitivities
+            .iter()
+            .map(|&sensitivity| Place {
+                values: 256,
+                sensitivity,
+            })
+            .collect()
     }
 
     #[test]
     fn equal_places_get_equal_types_when_the_budget_is_one_types() {
         let allocation = allocate(&places(&[1.0; 6]), &CHOICES, 3.125).unwrap();
         assert_eq!(allocation.types, [KvType::Turbo3; 6]);
-        assert!((allocation.bits_per_value - 3.125).abs() < 1e-12 && (allocation.divergence - 6.0 * 0.0328).abs() < 1e-12);
+        assert!(
+            (allocation.bits_per_value - 3.125).abs() < 1e-12 && (allocation.divergence - 6.0 * 0.0328).abs() < 1e-12
+        );
     }
 
     #[test]
@@ -127,25 +155,45 @@ mod tests {
     }
 
     #[test]
-    fn no_other_assignment_of_the_same_bits_is_better() {
-        // all 4^5 assignments, for budgets at which the greedy one uses all its bits
-        let places = places(&[3.0, 0.2, 1.0, 0.05, 0.6]);
-        for budget in [2.125, 2.725, 3.125, 3.525, 4.125, 8.5] {
+    fn no_other_assignment_within_the_budget_is_better() {
+        let mut places = places(&[3.0, 0.2, 1.0, 0.05, 0.6]);
+        places[3].values = 512; // layers need not be of one size
+        let values: u64 = places.iter().map(|place| place.values).sum();
+        for budget in [2.125, 2.7, 3.125, 3.6, 4.125, 5.0, 8.5] {
             let allocation = allocate(&places, &CHOICES, budget).unwrap();
+            let bits =
+                |choice: &[Choice]| -> f64 { choice.iter().zip(&places).map(|(c, p)| c.bits * p.values as f64).sum() };
             let best = (0..4_usize.pow(5))
                 .map(|code| (0..5).map(|i| CHOICES[code / 4_usize.pow(i) % 4]).collect::<Vec<_>>())
-                .filter(|choice| choice.iter().map(|c| c.bits).sum::<f64>() <= 5.0 * allocation.bits_per_value + 1e-9)
-                .map(|choice| choice.iter().zip(&places).map(|(c, p)| c.error * p.sensitivity).sum::<f64>())
+                .filter(|choice| bits(choice) <= budget * values as f64 + 1e-6)
+                .map(|choice| {
+                    choice
+                        .iter()
+                        .zip(&places)
+                        .map(|(c, p)| c.error * p.sensitivity)
+                        .sum::<f64>()
+                })
                 .fold(f64::INFINITY, f64::min);
-            assert!(allocation.divergence <= best * 1.000_001, "{budget}: {allocation:?}, best {best}");
+            assert!(
+                (allocation.divergence / best - 1.0).abs() < 1e-9,
+                "{budget}: {allocation:?}, best {best}"
+            );
             assert!(allocation.bits_per_value <= budget + 1e-9);
         }
     }
 
     #[test]
-    fn a_choice_above_the_hull_is_never_taken() {
+    fn a_choice_that_costs_more_and_errs_more_is_never_taken() {
         // q4_0 costs more than turbo4 and is worse in this table
-        let with = [&CHOICES[..], &[Choice { ty: KvType::Q4_0, bits: 4.5, error: 0.009 }]].concat();
+        let with = [
+            &CHOICES[..],
+            &[Choice {
+                ty: KvType::Q4_0,
+                bits: 4.5,
+                error: 0.009,
+            }],
+        ]
+        .concat();
         for budget in [3.0, 4.5, 6.0] {
             let allocation = allocate(&places(&[1.0, 2.0, 4.0]), &with, budget).unwrap();
             assert!(!allocation.types.contains(&KvType::Q4_0));

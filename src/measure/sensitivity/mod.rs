@@ -89,7 +89,11 @@ pub fn sensitivity(
         let done = measured.layers.len();
         progress(super::Progress { done, of });
         let arms: Vec<Arm> = std::iter::once(exact())
-            .chain(group.iter().map(|&(layer, side, _)| one_side(n_layers, layer, side, probe)))
+            .chain(
+                group
+                    .iter()
+                    .map(|&(layer, side, _)| one_side(n_layers, layer, side, probe)),
+            )
             .map(Arm::batched)
             .collect();
         let pairs: Vec<Pair> = (1..arms.len()).map(|candidate| Pair { base: 0, candidate }).collect();
@@ -216,7 +220,11 @@ mod tests {
     #[test]
     fn errors_of_the_types_are_those_of_the_codec() {
         crate::Backend::init().unwrap();
-        for (ty, expected) in [(KvType::Turbo4, 0.0079), (KvType::Turbo3, 0.0328), (KvType::Turbo2, 0.1294)] {
+        for (ty, expected) in [
+            (KvType::Turbo4, 0.0079),
+            (KvType::Turbo3, 0.0328),
+            (KvType::Turbo2, 0.1294),
+        ] {
             let error = relative_error(ty).unwrap();
             assert!((error / expected - 1.0).abs() < 0.02, "{ty}: {error}");
         }
