@@ -36,6 +36,15 @@ pub(crate) fn available_bytes(devices: &[DeviceInfo]) -> Option<u64> {
 
 /// Bytes of main memory that this process occupies now, mapped files included.
 pub fn resident() -> Option<u64> {
+    this_process(sysinfo::Process::memory)
+}
+
+/// Bytes of address space that this process has now.
+pub fn address_space() -> Option<u64> {
+    this_process(sysinfo::Process::virtual_memory)
+}
+
+fn this_process(read: impl Fn(&sysinfo::Process) -> u64) -> Option<u64> {
     let own = sysinfo::get_current_pid().ok()?;
     let mut system = System::new_with_specifics(RefreshKind::nothing()).ok()?;
     system.refresh_processes_specifics(
@@ -43,7 +52,14 @@ pub fn resident() -> Option<u64> {
         false,
         ProcessRefreshKind::nothing().with_memory(),
     );
-    system.process(own).map(sysinfo::Process::memory)
+    system.process(own).map(read)
+}
+
+/// Bytes that the system has moved to its swap space.
+pub fn swap_used() -> Option<u64> {
+    let swap = MemoryRefreshKind::nothing().with_swap();
+    let system = System::new_with_specifics(RefreshKind::nothing().with_memory(swap)).ok()?;
+    Some(system.used_swap())
 }
 
 /// Physical cores this process may use: more threads than that only compete for the same arithmetic units.

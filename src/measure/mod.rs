@@ -23,6 +23,7 @@
 //! ```
 
 mod arm;
+pub mod ceiling;
 mod corpus;
 mod divergence;
 mod environment;

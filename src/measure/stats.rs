@@ -28,6 +28,20 @@ pub fn root_mean_square(values: &[f64]) -> f64 {
     (values.iter().map(|value| value * value).sum::<f64>() / values.len() as f64).sqrt()
 }
 
+/// Least squares: (intercept, slope) of the line through (x, y) points; the slope is 0 and the intercept the mean of y where
+/// all x are equal.
+pub fn line(points: &[(f64, f64)]) -> (f64, f64) {
+    let xs: Vec<f64> = points.iter().map(|point| point.0).collect();
+    let ys: Vec<f64> = points.iter().map(|point| point.1).collect();
+    let (x, y) = (mean(&xs), mean(&ys));
+    let spread: f64 = xs.iter().map(|value| (value - x).powi(2)).sum();
+    if spread == 0.0 {
+        return (y, 0.0);
+    }
+    let slope = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum::<f64>() / spread;
+    (y - slope * x, slope)
+}
+
 /// Values in order, for percentiles.
 #[derive(Debug, Clone)]
 pub struct Sorted(Vec<f64>);
@@ -193,6 +207,13 @@ mod tests {
         assert!(root_mean_square(&[]).is_nan() && Sorted::new(vec![]).quantile(0.5).is_nan());
         let none = Bootstrap::default().mean(&[]);
         assert!(none.estimate.is_nan() && none.low.is_nan() && none.high.is_nan());
+    }
+
+    #[test]
+    fn a_line_goes_through_its_points() {
+        assert_eq!(line(&[(0.0, 1.0), (2.0, 5.0), (1.0, 3.0)]), (1.0, 2.0));
+        assert_eq!(line(&[(3.0, 1.0), (3.0, 2.0)]), (1.5, 0.0));
+        assert!(line(&[]).0.is_nan());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What can be typed. Declaration only; `settings` turns it into validated types.
 
+pub mod ceiling;
 mod engine;
 pub mod measure;
 pub mod sensitivity;
@@ -39,6 +40,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Check this build: the codec's acceptance tests on this CPU and every device. Exit code 1 if one fails.
     Verify(VerifyArgs),
+    /// Find the longest context before memory refuses, by plan and by trial, for each cache.
+    Ceiling(ceiling::CeilingArgs),
     /// Find which layers and which side, K or V, need the bits, and make a layer map of a given size.
     Sensitivity(sensitivity::SensitivityArgs),
     /// Make models.

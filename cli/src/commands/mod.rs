@@ -1,5 +1,6 @@
 //! One module per subcommand.
 
+pub mod ceiling;
 pub mod inspect;
 pub mod kv;
 pub mod model;
@@ -31,6 +32,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Command::Kv(args) => kv::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Ceiling(args) => ceiling::run(&args),
         Command::Sensitivity(args) => sensitivity::run(&args),
         Command::Model(args) => model::run(&args),
     }

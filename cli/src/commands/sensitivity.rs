@@ -8,7 +8,6 @@ use crate::measuring::record::{ModelFacts, Record, Sink, write_whole};
 use crate::report::table;
 use crate::settings::EngineSettings;
 use anyhow::{Context as _, Result, bail};
-use llama_turboquant::measure::allocate::Allocation;
 use llama_turboquant::measure::stats::{Bootstrap, Interval};
 use llama_turboquant::measure::{Arm, Corpus, Divergence, NoiseMeter, Options, Pair, Side, divergence, sensitivity};
 use llama_turboquant::{CancelToken, KvCacheConfig, KvType, LayerMap, LayerPolicy, Model, memory};
@@ -35,8 +34,6 @@ struct LayerRow {
 #[derive(Debug, Serialize)]
 struct MapResult {
     bits_per_value: f64,
-    /// Sum of the extrapolated divergences.
-    kl_predicted: f64,
     /// What the map does, and uniform types beside it, on chunks that it was not made on.
     measured: Vec<Measured>,
     #[serde(flatten)]
@@ -47,6 +44,8 @@ struct MapResult {
 struct Measured {
     cache: String,
     bits_per_value: f64,
+    /// The sum of single places, extrapolated, on the chunks the map was made on.
+    kl_predicted: f64,
     kl: Interval,
     same_top: f64,
 }
@@ -147,11 +146,24 @@ pub fn run(args: &SensitivityArgs) -> Result<ExitCode> {
         print_layers(&record.results);
     }
     if let Some((map, allocation)) = measured.map(&settings.types, args.bits)? {
-        let checked = check_map(&model, &check, &map, &allocation, &settings, &options)?;
+        let mut named = vec![Named {
+            cache: "map".into(),
+            bits_per_value: allocation.bits_per_value,
+            kl_predicted: allocation.divergence,
+            kv: KvCacheConfig::default().with_layers(map.policy()),
+        }];
+        for &ty in &settings.types {
+            named.push(Named {
+                cache: ty.to_string(),
+                bits_per_value: ty.bits_per_value(),
+                kl_predicted: measured.predict(&vec![ty; measured.layers.len()])?,
+                kv: KvCacheConfig::uniform(ty).with_layers(LayerPolicy::Uniform),
+            });
+        }
+        let checked = check_map(&model, &check, named, &options)?;
         record.complete = checked.is_some();
         record.results.map = Some(MapResult {
             bits_per_value: allocation.bits_per_value,
-            kl_predicted: allocation.divergence,
             measured: checked.unwrap_or_default(),
             map,
         });
@@ -193,28 +205,22 @@ fn arms_that_fit(model: &Model, n_ctx: u32, options: &Options) -> usize {
         .clamp(1, 32)
 }
 
-/// Measures the map, and the uniform types that are no smaller than the next below its bits; `None`: interrupted.
-fn check_map(
-    model: &Model,
-    corpus: &Corpus,
-    map: &LayerMap,
-    allocation: &Allocation,
-    settings: &Settings,
-    options: &Options,
-) -> Result<Option<Vec<Measured>>> {
-    let unguarded = |kv: KvCacheConfig| KvCacheConfig { guard: false, ..kv };
-    let mut named = vec![(
-        "map".to_owned(),
-        allocation.bits_per_value,
-        KvCacheConfig::default().with_layers(map.policy()),
-    )];
-    for &ty in &settings.types {
-        let uniform = KvCacheConfig::uniform(ty).with_layers(LayerPolicy::Uniform);
-        named.push((ty.to_string(), ty.bits_per_value(), uniform));
-    }
+/// A cache that the map is compared with, or the map.
+struct Named {
+    cache: String,
+    bits_per_value: f64,
+    kl_predicted: f64,
+    kv: KvCacheConfig,
+}
+
+/// Measures the map and the uniform types; `None`: interrupted.
+fn check_map(model: &Model, corpus: &Corpus, named: Vec<Named>, options: &Options) -> Result<Option<Vec<Measured>>> {
     let mut progress = Progress::new("checking the map", corpus.chunks().len());
     let arms: Vec<Arm> = std::iter::once(KvCacheConfig::default())
-        .chain(named.iter().map(|(_, _, kv)| unguarded(kv.clone())))
+        .chain(named.iter().map(|named| KvCacheConfig {
+            guard: false,
+            ..named.kv.clone()
+        }))
         .map(Arm::batched)
         .collect();
     let pairs: Vec<Pair> = (1..arms.len()).map(|candidate| Pair { base: 0, candidate }).collect();
@@ -222,9 +228,10 @@ fn check_map(
         Err(llama_turboquant::Error::Cancelled) => return Ok(None),
         result => result?,
     };
-    let row = |((cache, bits_per_value, _), scores): ((String, f64, KvCacheConfig), Divergence)| Measured {
-        cache,
-        bits_per_value,
+    let row = |(named, scores): (Named, Divergence)| Measured {
+        cache: named.cache,
+        bits_per_value: named.bits_per_value,
+        kl_predicted: named.kl_predicted,
         kl: Bootstrap::default().mean(&scores.chunk_kl()),
         same_top: scores.same_top(),
     };
@@ -270,6 +277,7 @@ fn print_map(result: &MapResult) {
         vec![
             row.cache.clone(),
             format!("{:.3}", row.bits_per_value),
+            format!("{:.4}", MILLI * row.kl_predicted),
             format!(
                 "{:.4} \u{b1} {:.4}",
                 MILLI * row.kl.estimate,
@@ -279,11 +287,10 @@ fn print_map(result: &MapResult) {
         ]
     });
     println!(
-        "{}",
-        table(&["cache", "bits", "mean KLD x 1000", "same top %"], 1, rows)
+        "KLD x 1000: predicted is the sum of single places, on the chunks they were measured on; measured is on others."
     );
     println!(
-        "predicted for the map: {:.4} (the sum of single places, extrapolated)",
-        MILLI * result.kl_predicted
+        "{}",
+        table(&["cache", "bits", "predicted", "measured", "same top %"], 1, rows)
     );
 }

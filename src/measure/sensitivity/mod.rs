@@ -150,6 +150,19 @@ fn one_side(n_layers: usize, layer: usize, side: Side, probe: KvType) -> KvCache
 }
 
 impl Sensitivity {
+    /// What these types, one for each measured side, are extrapolated to do, in nats.
+    ///
+    /// # Errors
+    /// As [`relative_error`].
+    pub fn predict(&self, types: &[KvType]) -> Result<f64> {
+        let probe_error = relative_error(self.probe)?;
+        let mut sum = 0.0;
+        for (side, &ty) in self.layers.iter().zip(types) {
+            sum += side.divergence.mean_kl() * relative_error(ty)? / probe_error;
+        }
+        Ok(sum)
+    }
+
     /// The best map of `types` with at most `budget` bits per value; `None` if not all layers were measured, or the smallest
     /// type takes more.
     ///
