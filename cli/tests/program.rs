@@ -1,19 +1,12 @@
 //! The program as a user meets it: what it prints, and what it says to bad input.
 
-use assert_cmd::Command;
+#[path = "support/mod.rs"]
+mod support;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
-
-fn turboquant() -> Command {
-    let mut command = Command::cargo_bin("turboquant").unwrap();
-    command
-        .env_remove("TURBO_LAYER_ADAPTIVE")
-        .env_remove("TURBOQUANT_CODEC")
-        .env_remove("RUST_LOG");
-    command.timeout(Duration::from_secs(120));
-    command
-}
+use support::{says, turboquant};
 
 /// One thread where nothing else is said: the tests run side by side, and waiting threads of ggml spin.
 fn with_threads<'a>(args: &[&'a str]) -> Vec<&'a str> {
@@ -25,30 +18,14 @@ fn with_threads<'a>(args: &[&'a str]) -> Vec<&'a str> {
         .collect()
 }
 
-/// Standard output and standard error of a run that must succeed.
+#[track_caller]
 fn succeeds(args: &[&str]) -> (String, String) {
-    let output = turboquant().args(with_threads(args)).output().unwrap();
-    let (out, err) = (
-        String::from_utf8(output.stdout).unwrap(),
-        String::from_utf8(output.stderr).unwrap(),
-    );
-    assert!(output.status.success(), "{args:?}: {}\n{err}", output.status);
-    (out, err)
-}
-
-/// Standard error of a run that must fail with `code`.
-fn fails(args: &[&str], code: i32) -> String {
-    let output = turboquant().args(with_threads(args)).output().unwrap();
-    let err = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{args:?}\n{err}");
-    err
+    support::succeeds(&with_threads(args))
 }
 
 #[track_caller]
-fn says(text: &str, words: &[&str]) {
-    for word in words {
-        assert!(text.contains(word), "`{word}` is not in: {text}");
-    }
+fn fails(args: &[&str], code: i32) -> String {
+    support::fails(&with_threads(args), code)
 }
 
 #[test]

@@ -24,20 +24,27 @@ impl ComputeBytes {
         (self.fixed + self.per_token * f64::from(n_ctx)).max(0.0) as u64
     }
 
-    /// Reads them off three small contexts with this cache.
+    /// Reads them off two contexts with this cache, as long ones as take less than a quarter of `budget` bytes. The buffers
+    /// are the largest of several lines, so a line through short contexts would promise too much.
     ///
     /// # Errors
     /// As [`Context::new`](crate::Context::new).
-    pub fn measure(model: &Model, config: &ContextConfig) -> Result<Self> {
+    pub fn measure(model: &Model, config: &ContextConfig, budget: u64) -> Result<Self> {
         let mut points = Vec::new();
-        // above one batch: below it the graphs are smaller than later
-        for n_ctx in [4096_u32, 8192, 16_384] {
+        for n_ctx in [65_536_u32, 32_768, 16_384, 8192, 4096, 2048] {
+            let small = n_ctx <= 4096; // two points are needed in any case
+            if !small && config.kv.bytes(model.meta(), n_ctx)?.total() > budget / 4 {
+                continue;
+            }
             let context = model.context(ContextConfig {
                 n_ctx,
                 ..config.clone()
             })?;
             let bytes: u64 = context.memory_use()?.compute.values().sum();
             points.push((f64::from(n_ctx), bytes as f64));
+            if points.len() == 2 {
+                break;
+            }
         }
         let (fixed, per_token) = stats::line(&points);
         Ok(Self { fixed, per_token })

@@ -8,7 +8,7 @@ use llama_turboquant::KvSpec;
 
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "The plan counts the KV cache to the byte and the engine's scratch buffers by a line through three small \
+    after_help = "The plan counts the KV cache to the byte and the engine's scratch buffers by a line through two shorter \
 contexts. The trial makes contexts in a process of its own, fills their caches, and searches for the longest that works: it \
 takes all the memory that is free for a moment, so close what must not be disturbed, or give it a --memory of its own."
 )]

@@ -140,7 +140,7 @@ pub fn plan(model: &Model, engine: &EngineSettings, spec: KvSpec, n_ubatch: u32,
         ..ContextConfig::default()
     };
     let kv = config.kv.clone();
-    let compute = ComputeBytes::measure(model, &config)?;
+    let compute = ComputeBytes::measure(model, &config, budget)?;
     let planned: Option<Ceiling> = planned_ceiling(model, &kv, &config, compute, budget)?;
     let at = |n_ctx: u32| Ok::<u64, llama_turboquant::Error>(kv.bytes(model.meta(), n_ctx)?.cache());
     Ok(Row {

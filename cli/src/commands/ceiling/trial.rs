@@ -158,6 +158,8 @@ fn start(args: &CeilingArgs, spec: KvSpec, n_ctx: u32, limit: Option<u64>, cance
     };
     let mut child = command
         .args(attempt_args(args, spec, n_ctx))
+        // glibc reserves 64 MiB of address space per thread that allocates, which would count against the limit
+        .env("MALLOC_ARENA_MAX", "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -219,7 +221,13 @@ fn reason(status: ExitStatus, stderr: &str) -> String {
     }
     let last = stderr.lines().rev().find(|line| line.starts_with("error:"));
     let text = last.or_else(|| stderr.lines().last()).unwrap_or("no reason was given");
-    let text = text.trim_start_matches("error:").trim();
+    // the engine's log repeats a refusal at each of its layers; the first says it
+    let text = text
+        .trim_start_matches("error:")
+        .split("; ")
+        .next()
+        .unwrap_or_default()
+        .trim();
     if text.is_empty() {
         format!("it ended with {status}")
     } else {
