@@ -322,8 +322,8 @@ async fn a_full_queue_answers_429_and_bad_grammars_400() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_engine_refuses_and_its_thread_ends() {
     let (app, engine) = served(&[]);
-    engine.stop_accepting();
     engine.stop();
+    engine.stop(); // once more is nothing
     let (status, _) = post(&app, "/v1/completions", json!({"prompt": "x"})).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
 }

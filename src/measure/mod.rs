@@ -27,6 +27,7 @@ pub mod ceiling;
 mod corpus;
 mod divergence;
 mod environment;
+pub mod gate;
 mod needle;
 mod perplexity;
 mod scores;

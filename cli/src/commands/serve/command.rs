@@ -65,14 +65,12 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
                 let _ = load.await; // cancelled on purpose
             }
         }
-        engine.stop_accepting();
-        drop(stop_sender);
-        let served = server.await.context("the server failed")?;
         let stopping = engine.clone();
         tokio::task::spawn_blocking(move || stopping.stop())
             .await
             .context("the engine did not stop")?;
-        served
+        drop(stop_sender);
+        server.await.context("the server failed")?
     })?;
     Ok(ExitCode::SUCCESS)
 }

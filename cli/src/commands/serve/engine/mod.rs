@@ -11,8 +11,9 @@ use crate::commands::serve::state::unix_time;
 use crate::settings::{ModelSettings, human_bytes};
 use answer::{ChatAnswer, TextAnswer};
 use llama_turboquant::engine::chat::ChatTemplate;
+use llama_turboquant::generate::GenParams;
 use llama_turboquant::scheduler::{Job, JobSink, Scheduler, SubmitError};
-use llama_turboquant::{CancelToken, Error, KvType};
+use llama_turboquant::{CancelToken, Error, KvType, Token};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -114,18 +115,11 @@ impl Engine {
         self.loading.cancel();
     }
 
-    /// Requests that come from now on get 503.
-    pub fn stop_accepting(&self) {
+    /// Refuses requests that come from now on (503), ends running jobs and the engine's thread. Blocks until they have ended.
+    pub fn stop(&self) {
         if let Ok(loaded) = self.loaded() {
             *self.state.write().unwrap_or_else(PoisonError::into_inner) =
                 EngineState::Failed("the server is stopping".into());
-            loaded.scheduler.stop();
-        }
-    }
-
-    /// Ends running jobs and the engine's thread. Blocks until they have ended.
-    pub fn stop(&self) {
-        if let Ok(loaded) = self.loaded() {
             loaded.scheduler.stop();
         }
     }
@@ -220,6 +214,16 @@ fn saturate(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
+/// A job that ends when its client has gone.
+fn cancellable(prompt: Vec<Token>, params: GenParams, reuse_prefix: bool, sink: JobSink, client: &EventSender) -> Job {
+    Job {
+        prompt,
+        params: params.cancel(client.cancel_token().clone()),
+        reuse_prefix,
+        sink,
+    }
+}
+
 impl Backend for Engine {
     fn health(&self) -> Health {
         match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
@@ -251,28 +255,18 @@ impl Backend for Engine {
     fn chat(&self, job: ChatJob) -> Result<EventStream, BackendError> {
         self.start(move |loaded, sender| {
             let (prompt, params, parser, reuse_prefix) = request::chat(loaded, job)?;
-            let params = params.cancel(sender.cancel_token().clone());
             let mut answer = ChatAnswer::new(loaded.scheduler.model().clone(), parser, Arc::clone(sender));
-            Ok(Job {
-                prompt,
-                params,
-                reuse_prefix,
-                sink: JobSink::new(move |event| answer.event(event)),
-            })
+            let sink = JobSink::new(move |event| answer.event(event));
+            Ok(cancellable(prompt, params, reuse_prefix, sink, sender))
         })
     }
 
     fn complete(&self, job: CompletionJob) -> Result<EventStream, BackendError> {
         self.start(move |loaded, sender| {
             let (prompt, params, echo, reuse_prefix) = request::completion(loaded, job)?;
-            let params = params.cancel(sender.cancel_token().clone());
             let mut answer = TextAnswer::new(loaded.scheduler.model().clone(), echo, Arc::clone(sender));
-            Ok(Job {
-                prompt,
-                params,
-                reuse_prefix,
-                sink: JobSink::new(move |event| answer.event(event)),
-            })
+            let sink = JobSink::new(move |event| answer.event(event));
+            Ok(cancellable(prompt, params, reuse_prefix, sink, sender))
         })
     }
 
