@@ -2,6 +2,7 @@
 
 mod engine;
 pub mod measure;
+pub mod perplexity;
 
 pub use engine::{EngineArgs, ModelArgs, SamplingArgs};
 
@@ -38,6 +39,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Check this build: the codec's acceptance tests on this CPU and every device. Exit code 1 if one fails.
     Verify(VerifyArgs),
+    /// Score a text with any KV caches: perplexity as llama-perplexity has it, and divergence from an exact cache.
+    Perplexity(perplexity::PerplexityArgs),
     /// Make models.
     #[command(subcommand)]
     Model(ModelCommand),
