@@ -49,6 +49,9 @@ pub struct PerplexityArgs {
     /// Caches to measure, comma-separated: TYPE, K/V, or either with @MODE (layer-adaptive): turbo4,q8_0/turbo4,turbo2@0
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = caches::parse)]
     pub kv: Vec<KvSpec>,
+    /// Layer-adaptive mode 0 to 7 of the caches that were named without one. Default: 7 when V is turbo2, else 0.
+    #[arg(long, value_name = "MODE", env = "TURBO_LAYER_ADAPTIVE", hide_env_values = true)]
+    pub layer_adaptive: Option<String>,
     /// Also measure the cache of this layer map, as written by `turboquant sensitivity`.
     #[arg(long, value_name = "FILE")]
     pub layer_map: Option<PathBuf>,
@@ -74,6 +77,12 @@ pub struct PerplexityArgs {
     /// Ranges of the position for which divergence and changed top tokens are shown.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub depth_buckets: u32,
+    /// Compare one cache after the other, the base computed anew for each, even where all would fit the memory side by side.
+    #[arg(long)]
+    pub one_by_one: bool,
+    /// Only to answer those who know it from llama-perplexity: there is no file between two runs here.
+    #[arg(long, value_name = "FILE", hide = true, alias = "save-all-logits")]
+    pub kl_divergence_base: Option<PathBuf>,
     /// Judge the caches by the bars for the embedded model at 512 tokens. Implies --kl-divergence.
     #[arg(long)]
     pub bars: bool,

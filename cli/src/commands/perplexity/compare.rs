@@ -146,11 +146,16 @@ fn measure(run: &mut Run<'_>, phase: &Phase<'_>, put: impl Fn(&mut Results, &Out
     let plan = MemoryPlan::new(run.model, phase.corpus, &phase.arms, &options)?;
     run.record.results.memory = Some(plan);
     let all: Vec<usize> = (0..phase.jobs.len()).collect();
-    let groups: Vec<&[usize]> = if plan.fits() || all.len() <= 2 {
+    let together = all.len() <= 2 || (plan.fits() && !run.settings.one_by_one);
+    let groups: Vec<&[usize]> = if together {
         vec![&all]
     } else {
+        // the base's own job needs nothing that the first candidate's does not
+        std::iter::once(&all[..2]).chain(all[2..].chunks(1)).collect()
+    };
+    if !plan.fits() {
         let message = format!(
-            "{}: side by side, {} caches need {} and {} are free: one after the other, {} each computed anew",
+            "{}: {} caches side by side need {} and {} are free: one after the other, {} computed anew for each",
             phase.title,
             phase.arms.len(),
             human_bytes(plan.need),
@@ -159,12 +164,9 @@ fn measure(run: &mut Run<'_>, phase: &Phase<'_>, put: impl Fn(&mut Results, &Out
         );
         eprintln!("{message}");
         run.record.warnings.push(message);
-        // the base's own job needs nothing that the first candidate's does not
-        let first = all.len().min(2);
-        std::iter::once(&all[..first]).chain(all[first..].chunks(1)).collect()
-    };
+    }
     for jobs in groups {
-        if !jobs.is_empty() && !group(run, phase, jobs, &put)? {
+        if !group(run, phase, jobs, &put)? {
             return Ok(false);
         }
         run.sink.keep(&run.record)?;

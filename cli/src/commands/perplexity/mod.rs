@@ -80,6 +80,11 @@ pub fn run(args: &PerplexityArgs) -> Result<ExitCode> {
             corpus.n_ctx()
         ));
     }
+    if settings.bars && (settings.engine.file.is_some() || corpus.n_ctx() != 512 || settings.base_name() != "f16") {
+        record.warnings.push(
+            "the bars are those of the embedded model at 512 tokens against f16; this is another measurement".into(),
+        );
+    }
     eprintln!(
         "perplexity: {} chunks of {} tokens from {}, {} of them scored in each",
         corpus.chunks().len(),

@@ -118,7 +118,7 @@ pub fn results(results: &Results, complete: bool) {
     ] {
         if let Some(floor) = floor {
             println!(
-                "Noise floor, {} {what}: mean KLD {:.6}, same top {:.3} % ({} chunks)",
+                "Noise floor, {} {what}: mean KLD {:.3e}, same top {:.3} % ({} chunks)",
                 floor.cache,
                 floor.mean_kl(),
                 100.0 * floor.top(),
@@ -153,7 +153,7 @@ fn perplexities(arms: &[ArmResult]) -> comfy_table::Table {
             format!("{:.4}", arm.bits_per_value),
             arm.kv_bytes.to_string(),
             format!("{:.4}", arm.ppl_estimate.value),
-            range(arm.ppl, 4),
+            format!("{:.4} .. {:.4}", arm.ppl.low, arm.ppl.high),
         ]
     };
     table(
@@ -207,7 +207,7 @@ fn both_modes(results: &Results) -> comfy_table::Table {
         };
         let both = |value: fn(&super::results::ChunkResult) -> Option<f64>, scale: f64, digits: usize| {
             [batched.map(|arm| mean(arm, value)), Some(mean(decode, value))]
-                .map(|it| it.map_or_else(String::new, |it| format!("{:.digits$}", scale * it)))
+                .map(|it| it.map_or_else(String::new, |it| number(scale * it, digits)))
         };
         let [kl_batched, kl_decode] = both(|chunk| chunk.kl, 1000.0, 4);
         let [top_batched, top_decode] = both(|chunk| chunk.same_top, 100.0, 2);
@@ -234,7 +234,7 @@ fn both_modes(results: &Results) -> comfy_table::Table {
             "decode",
             "ln PPL ratio batched",
             "decode",
-            "KLD decode to batched",
+            "KLD decode from batched",
         ],
         1,
         decode.map(row),

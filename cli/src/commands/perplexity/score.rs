@@ -48,10 +48,10 @@ pub fn run(run: &mut Run<'_>) -> Result<bool> {
                 if let Some(progress) = &mut progress {
                     progress.at(done);
                 } else {
-                    print::running(done, result.value())?;
                     if done == 1 {
                         print::eta(started.elapsed(), numbers.len());
                     }
+                    print::running(done, result.value())?;
                 }
                 run.keep(|_| {
                     let mut arms = arms.clone();

@@ -5,7 +5,7 @@ use crate::measuring::{caches, data};
 use crate::settings::EngineSettings;
 use anyhow::{Context, Result, bail};
 use llama_turboquant::measure::{Corpus, Mode, Options};
-use llama_turboquant::{Backend, DeviceKind, GpuLayers, KvCacheConfig, KvSpec, LayerMap, Model, memory};
+use llama_turboquant::{Backend, DeviceKind, GpuLayers, KvCacheConfig, KvSpec, LayerMap, LayerPolicy, Model, memory};
 use serde::Serialize;
 use std::borrow::Cow;
 
@@ -52,6 +52,7 @@ pub struct Settings {
     pub floor_chunks: usize,
     pub depth_buckets: usize,
     pub bars: bool,
+    pub one_by_one: bool,
 }
 
 /// What a record tells of the settings.
@@ -76,6 +77,13 @@ impl Settings {
     /// # Errors
     /// Numbers that make no sense together, a cache that does not exist, a text or a layer map that cannot be read.
     pub fn new(args: &PerplexityArgs) -> Result<Self> {
+        if let Some(file) = &args.kl_divergence_base {
+            bail!(
+                "--kl-divergence-base {}: no file is needed, both caches are computed in this run; use --kl-divergence, with \
+                 --kl-base to name the base's cache",
+                file.display()
+            );
+        }
         if args.ctx_size < 4 {
             bail!("-c {}: chunks of fewer than 4 tokens cannot be scored", args.ctx_size);
         }
@@ -142,8 +150,14 @@ impl Settings {
                 .map_or(if kl { FLOOR_CHUNKS } else { 0 }, |chunks| chunks as usize),
             depth_buckets: args.depth_buckets as usize,
             bars: args.bars,
+            one_by_one: args.one_by_one,
             engine,
         })
+    }
+
+    /// What the caches are compared with, by name; empty: nothing.
+    pub fn base_name(&self) -> &str {
+        self.base.as_ref().map_or("", |base| &base.name)
     }
 
     /// The text in chunks.
@@ -208,8 +222,21 @@ impl Settings {
 
 /// The caches that were named, or those that make sense.
 fn specs(args: &PerplexityArgs, kl: bool) -> Result<Vec<KvSpec>> {
+    let mode = match args.layer_adaptive.as_deref().map(str::trim) {
+        None | Some("") => None,
+        Some(mode) => {
+            let wrong = "--layer-adaptive (TURBO_LAYER_ADAPTIVE) takes a mode from 0 to 7";
+            let number = mode.parse().context(wrong)?;
+            LayerPolicy::mode(number).context(wrong)?;
+            Some(number)
+        }
+    };
     if !args.kv.is_empty() {
-        return Ok(caches::unique(args.kv.clone()));
+        let with_mode = |spec: &KvSpec| KvSpec {
+            mode: spec.mode.or(mode),
+            ..*spec
+        };
+        return Ok(caches::unique(args.kv.iter().map(with_mode).collect()));
     }
     if args.cache_type_k.is_some() || args.cache_type_v.is_some() {
         let side = |name: &Option<String>, option: &'static str| match name {
@@ -219,7 +246,7 @@ fn specs(args: &PerplexityArgs, kl: bool) -> Result<Vec<KvSpec>> {
         return Ok(vec![KvSpec {
             k: side(&args.cache_type_k, "--cache-type-k")?,
             v: side(&args.cache_type_v, "--cache-type-v")?,
-            mode: None,
+            mode,
         }]);
     }
     let names = match (args.bars, kl) {
