@@ -4,8 +4,8 @@
 mod tiny;
 
 use llama_turboquant::measure::{
-    Arm, Corpus, Divergence, Needle, Options, Pair, Progress, divergence, needles, parse_needles, perplexity,
-    stats::Bootstrap,
+    Arm, Corpus, Divergence, MemoryPlan, Needle, Options, Pair, Progress, divergence, needles, parse_needles,
+    perplexity, stats::Bootstrap,
 };
 use llama_turboquant::{CancelToken, Error, KvCacheConfig, KvType, LayerPolicy};
 use std::path::Path;
@@ -144,6 +144,46 @@ fn perplexity_agrees_with_the_divergence_and_with_slices_of_any_size() {
         whole.value()
     );
     assert_eq!(sliced.chunks.concat().len(), whole.chunks.concat().len());
+}
+
+#[test]
+fn overlapping_windows_are_scored_with_more_context_than_chunks() {
+    let text = data("eval.txt");
+    let strided = Corpus::strided(&tiny::model(), &text, 256, 64)
+        .expect("windows")
+        .first(6);
+    assert_eq!((strided.n_ctx(), strided.scored()), (512, 447..511));
+    let arm = Arm::batched(uniform(KvType::F16));
+    let whole = perplexity(&tiny::model(), &strided, &arm, &options(), |_| {}).expect("perplexity");
+    assert!(whole.chunks.iter().all(|chunk| chunk.len() == 64));
+    // the first window's tokens, scored as the end of a chunk of 512: the same context, the same numbers
+    let chunk = Corpus::from_text(&tiny::model(), &text, 512).expect("chunks").first(1);
+    let by_chunk = perplexity(&tiny::model(), &chunk, &arm, &options(), |_| {}).expect("perplexity");
+    let (a, b) = (&whole.chunks[0], &by_chunk.chunks[0][447 - 256..]);
+    assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-9), "{a:?} {b:?}");
+}
+
+#[test]
+fn statistics_agree_with_the_summary_and_the_plan_counts_every_arm() {
+    let arms = [KvType::F16, KvType::Turbo3].map(|ty| Arm::batched(uniform(ty)));
+    let corpus = corpus(2);
+    let pair = &from_first(&corpus, &arms)[0];
+    let (statistics, summary) = (pair.statistics(), pair.summary(&Bootstrap::default()));
+    assert!((statistics.ppl.value - summary.ppl.estimate).abs() < 1e-9);
+    assert!((statistics.ratio.value - summary.ppl_ratio.estimate).abs() < 1e-9);
+    assert_eq!(statistics.kl_distribution.p999, summary.kl_p999);
+    assert!(statistics.correlation > 0.99 && statistics.correlation < 1.0);
+    let depth = pair.by_depth(4);
+    let tokens: usize = depth.iter().map(|bucket| bucket.n_tokens).sum();
+    assert_eq!((depth.len(), depth[0].first, depth[3].end, tokens), (4, 256, 511, 510));
+
+    let need = |arms: &[Arm]| {
+        MemoryPlan::new(&tiny::model(), &corpus, arms, &options())
+            .expect("plan")
+            .need
+    };
+    assert_eq!(need(&arms), need(&arms[..1]) + need(&arms[1..]));
+    assert!(need(&arms[..1]) > need(&arms[1..]));
 }
 
 #[test]

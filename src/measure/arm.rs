@@ -52,6 +52,8 @@ pub struct Options {
     pub n_parallel: u32,
     /// Most tokens computed at once. The logits of this many tokens are held for each arm that others are compared with.
     pub n_batch: u32,
+    /// Most tokens in one graph of the engine, at most `n_batch`.
+    pub n_ubatch: u32,
     /// Stops the measurement.
     pub cancel: Option<CancelToken>,
 }
@@ -62,6 +64,7 @@ impl Default for Options {
             n_threads: 0,
             n_parallel: 1,
             n_batch: 512,
+            n_ubatch: 512,
             cancel: None,
         }
     }
@@ -89,6 +92,13 @@ impl Options {
         self
     }
 
+    /// At most `n` tokens in one graph.
+    #[must_use]
+    pub fn ubatch(mut self, n: u32) -> Self {
+        self.n_ubatch = n;
+        self
+    }
+
     /// Stops when `token` is cancelled.
     #[must_use]
     pub fn cancel(mut self, token: CancelToken) -> Self {
@@ -98,6 +108,12 @@ impl Options {
 
     pub(super) fn is_cancelled(&self) -> bool {
         self.cancel.as_ref().is_some_and(CancelToken::is_cancelled)
+    }
+
+    /// Tokens computed at once and in one graph, for chunks of this corpus.
+    pub(super) fn batch_sizes(&self, corpus: &Corpus) -> (u32, u32) {
+        let n_batch = self.n_batch.clamp(1, corpus.n_ctx());
+        (n_batch, self.n_ubatch.clamp(1, n_batch))
     }
 
     /// Threads for what is not the engine's work.
@@ -165,11 +181,11 @@ pub(super) struct Runner {
 
 impl Runner {
     pub fn new(model: &Model, arm: &Arm, corpus: &Corpus, options: &Options) -> Result<Self> {
-        let n_batch = options.n_batch.min(corpus.n_ctx());
+        let (n_batch, n_ubatch) = options.batch_sizes(corpus);
         let mut context = model.context(ContextConfig {
             n_ctx: corpus.n_ctx(),
             n_batch,
-            n_ubatch: n_batch,
+            n_ubatch,
             n_threads: options.n_threads,
             kv: arm.kv.clone(),
             ..Default::default()

@@ -9,6 +9,7 @@ use std::ops::Range;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Corpus {
     n_ctx: usize,
+    scored: Range<usize>,
     chunks: Vec<Chunk>,
 }
 
@@ -66,8 +67,67 @@ impl Corpus {
         };
         Ok(Self {
             n_ctx,
+            // the last token's successor is in another chunk
+            scored: n_ctx / 2..n_ctx - 1,
             chunks: tokens.chunks_exact(n_ctx).enumerate().map(chunk).collect(),
         })
+    }
+
+    /// Cuts `text` into windows that overlap, as `llama-perplexity --ppl-stride` does: see
+    /// [`strided_tokens`](Self::strided_tokens).
+    ///
+    /// # Errors
+    /// As [`strided_tokens`](Self::strided_tokens).
+    pub fn strided(model: &Model, text: &str, n_ctx: u32, stride: u32) -> Result<Self> {
+        Self::strided_tokens(&model.tokenize(text, true, false)?, n_ctx, stride)
+    }
+
+    /// Windows that start every `stride` tokens; the last `stride` tokens of each are scored, so that each token of the
+    /// text (but the first) is scored once, with nearly a whole window before it. As in llama-perplexity a window is
+    /// `n_ctx + stride / 2` tokens, rounded up to a multiple of 256 (the engine's), and none gets a BOS of its own.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if `n_ctx` is below 4, the stride is 0 or larger than `n_ctx`, or the text has no more tokens than
+    /// one window.
+    pub fn strided_tokens(tokens: &[Token], n_ctx: u32, stride: u32) -> Result<Self> {
+        if n_ctx < 4 || stride == 0 || stride > n_ctx {
+            return Err(Error::Invalid(format!(
+                "a stride of {stride} with chunks of {n_ctx} tokens: use a stride from 1 to the chunk's size, and chunks of \
+                 at least 4"
+            )));
+        }
+        let stride = stride as usize;
+        let window = (n_ctx as usize + stride / 2).next_multiple_of(256);
+        if tokens.len() <= window {
+            return Err(Error::Invalid(format!(
+                "the text has {} tokens, which is not enough for windows of {window} (chunks of {n_ctx}, stride {stride})",
+                tokens.len()
+            )));
+        }
+        let n = (tokens.len() - window).div_ceil(stride);
+        let chunk = |number: usize| Chunk {
+            number,
+            tokens: tokens[number * stride..][..window].to_vec(),
+        };
+        Ok(Self {
+            n_ctx: window,
+            scored: window - stride - 1..window - 1,
+            chunks: (0..n).map(chunk).collect(),
+        })
+    }
+
+    /// At most the first `n` chunks.
+    #[must_use]
+    pub fn first(&self, n: usize) -> Self {
+        self.with(self.chunks.iter().take(n).cloned().collect())
+    }
+
+    fn with(&self, chunks: Vec<Chunk>) -> Self {
+        Self {
+            n_ctx: self.n_ctx,
+            scored: self.scored.clone(),
+            chunks,
+        }
     }
 
     /// At most `n` of the chunks, spread evenly from the first on.
@@ -75,10 +135,7 @@ impl Corpus {
     pub fn spread(&self, n: usize) -> Self {
         let all = self.chunks.len();
         let n = n.min(all);
-        Self {
-            n_ctx: self.n_ctx,
-            chunks: (0..n).map(|i| self.chunks[i * all / n].clone()).collect(),
-        }
+        self.with((0..n).map(|i| self.chunks[i * all / n].clone()).collect())
     }
 
     /// Every other chunk from the first on, and the rest: one part to fit on, one to check on.
@@ -101,10 +158,10 @@ impl Corpus {
         self.n_ctx as u32
     }
 
-    /// The positions of a chunk whose prediction is scored: the second half, without the last token, whose successor is
-    /// in another chunk.
+    /// The positions of a chunk whose prediction is scored: the second half, or of a window the last of its stride; without
+    /// the last token.
     pub fn scored(&self) -> Range<usize> {
-        self.n_ctx / 2..self.n_ctx - 1
+        self.scored.clone()
     }
 
     /// A chunk in slices of at most `n_batch` tokens.
@@ -175,6 +232,37 @@ mod tests {
         let (fit, check) = corpus.spread(5).halves();
         let of = |half: &Corpus| half.chunks().iter().map(|chunk| chunk.number).collect::<Vec<_>>();
         assert_eq!((of(&fit), of(&check)), (vec![0, 4, 8], vec![2, 6]));
+    }
+
+    #[test]
+    fn strides_score_each_token_once() {
+        let tokens: Vec<Token> = (0..1000).collect();
+        // 200 + 50 / 2 tokens are a window of 256
+        let corpus = Corpus::strided_tokens(&tokens, 200, 50).unwrap();
+        assert_eq!((corpus.n_ctx(), corpus.chunks().len()), (256, 15)); // 744 / 50 rounded up
+        assert_eq!(corpus.chunks()[3].tokens[0], 150);
+        let targets: Vec<Token> = corpus
+            .chunks()
+            .iter()
+            .flat_map(|chunk| corpus.slices(chunk, 100).flat_map(|slice| slice.targets.to_vec()))
+            .collect();
+        assert_eq!(targets, (206..206 + 15 * 50).collect::<Vec<_>>());
+        assert_eq!(corpus.first(2).chunks(), &corpus.chunks()[..2]);
+    }
+
+    #[test]
+    fn strides_that_cannot_be_are_refused() {
+        let strided = |tokens: usize, n_ctx, stride| Corpus::strided_tokens(&vec![0; tokens], n_ctx, stride);
+        for (tokens, n_ctx, stride, part) in [
+            (1000, 100, 101, "stride of 101"),
+            (1000, 100, 0, "stride of 0"),
+            (256, 100, 50, "windows of 256"),
+            (1000, 3, 1, "at least 4"),
+        ] {
+            let message = strided(tokens, n_ctx, stride).unwrap_err().to_string();
+            assert!(message.contains(part), "{message}");
+        }
+        assert_eq!(strided(257, 100, 50).unwrap().chunks().len(), 1);
     }
 
     #[test]

@@ -236,26 +236,6 @@ impl Divergence {
         }
     }
 
-    /// The share of positions whose most probable token changed, in `buckets` equal ranges of the position; a bucket without
-    /// tokens is NaN.
-    pub fn flips_by_depth(&self, buckets: usize) -> Vec<f64> {
-        let positions = || self.tokens().map(|token| token.position as usize);
-        let (first, end) = (
-            positions().min().unwrap_or(0),
-            positions().max().map_or(0, |last| last + 1),
-        );
-        let mut counts = vec![(0_usize, 0_usize); buckets];
-        for token in self.tokens().take_while(|_| buckets > 0) {
-            let bucket = &mut counts[(token.position as usize - first) * buckets / (end - first)];
-            bucket.0 += usize::from(!token.same_top);
-            bucket.1 += 1;
-        }
-        counts
-            .into_iter()
-            .map(|(flips, tokens)| flips as f64 / tokens as f64)
-            .collect()
-    }
-
     /// The numbers that a table shows.
     pub fn summary(&self, bootstrap: &Bootstrap) -> Summary {
         let column = |value: fn(&TokenScore) -> f64| self.tokens().map(value).collect::<Vec<f64>>();

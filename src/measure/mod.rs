@@ -25,23 +25,29 @@
 mod arm;
 pub mod ceiling;
 mod corpus;
+mod depth;
 mod divergence;
 mod environment;
 pub mod gate;
 mod needle;
 mod perplexity;
+mod plan;
 mod scores;
 mod sensitivity;
+mod statistics;
 pub mod stats;
 
 pub use arm::{Arm, Footprint, Mode, Options};
 pub use corpus::{Chunk, Corpus};
+pub use depth::DepthBucket;
 pub use divergence::{ChunkScores, Comparison, Divergence, Measurement, Pair, Summary, divergence};
 pub use environment::{Environment, Noise, NoiseMeter};
 pub use needle::{Needle, NeedleAnswer, needles, parse_needles};
 pub use perplexity::{Perplexity, Scoring, perplexity};
+pub use plan::MemoryPlan;
 pub use scores::{TokenScore, compare, nll};
 pub use sensitivity::{LayerSensitivity, Sensitivity, Side, allocate, relative_error, sensitivity};
+pub use statistics::{Distribution, Estimate, Statistics};
 
 /// How far a measurement is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

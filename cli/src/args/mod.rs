@@ -3,6 +3,7 @@
 pub mod ceiling;
 mod engine;
 pub mod measure;
+pub mod perplexity;
 pub mod sensitivity;
 
 pub use engine::{EngineArgs, ModelArgs, SamplingArgs};
@@ -44,6 +45,8 @@ pub enum Command {
     Ceiling(ceiling::CeilingArgs),
     /// Find which layers and which side, K or V, need the bits, and make a layer map of a given size.
     Sensitivity(sensitivity::SensitivityArgs),
+    /// Score a text with any KV caches: perplexity as llama-perplexity has it, and divergence from an exact cache.
+    Perplexity(perplexity::PerplexityArgs),
     /// Make models.
     #[command(subcommand)]
     Model(ModelCommand),

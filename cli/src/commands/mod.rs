@@ -4,6 +4,7 @@ pub mod ceiling;
 pub mod inspect;
 pub mod kv;
 pub mod model;
+pub mod perplexity;
 pub mod run;
 pub mod sensitivity;
 pub mod serve;
@@ -34,6 +35,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Command::Verify(args) => verify::run(&args),
         Command::Ceiling(args) => ceiling::run(&args),
         Command::Sensitivity(args) => sensitivity::run(&args),
+        Command::Perplexity(args) => perplexity::run(&args),
         Command::Model(args) => model::run(&args),
     }
 }
