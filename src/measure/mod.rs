@@ -2,7 +2,7 @@
 //! between the runs and without the command line.
 //!
 //! [`divergence`] compares caches token by token, [`perplexity`] scores one of them, [`needles`] asks for facts in long
-//! prompts, and [`stats`] turns samples into numbers with intervals. Each takes a progress function and stops by the
+//! prompts, [`throughput`](throughput()) times them, and [`stats`] turns samples into numbers with intervals. Each takes a progress function and stops by the
 //! [`CancelToken`](crate::CancelToken) of its [`Options`].
 //!
 //! ```no_run
@@ -25,18 +25,26 @@ mod arm;
 mod corpus;
 mod divergence;
 mod environment;
+mod latency;
 mod needle;
 mod perplexity;
+mod resident;
 mod scores;
 pub mod stats;
+mod throughput;
 
 pub use arm::{Arm, Footprint, Mode, Options};
 pub use corpus::{Chunk, Corpus};
 pub use divergence::{ChunkScores, Divergence, Measurement, Pair, Summary, divergence};
 pub use environment::{Environment, Noise, NoiseMeter};
+pub use latency::Latency;
 pub use needle::{Needle, NeedleAnswer, needles, parse_needles};
 pub use perplexity::{Perplexity, perplexity};
 pub use scores::{TokenScore, compare, nll};
+pub use throughput::{
+    Contexts, Executor, Facts, Host, Order, Run, Speed, Step, Test, Throughput, ThroughputOptions, Workload, execute,
+    throughput,
+};
 
 /// How far a measurement is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
