@@ -2,9 +2,10 @@
 //! between the runs and without the command line.
 //!
 //! [`divergence`] compares caches token by token, [`perplexity`] scores one of them, [`needles`] asks for facts in long
-//! prompts, and [`stats`] turns samples into numbers with intervals. Each takes a progress function and stops by the
-//! [`CancelToken`](crate::CancelToken) of its [`Options`], with what it has measured until then. [`Comparison`] and
-//! [`Scoring`] are the same measurements one chunk at a time.
+//! prompts, [`throughput`](throughput()) times them, [`sensitivity`] asks which layers need the bits, [`ceiling`] how long a
+//! context can be, [`gate`] judges, and [`stats`] turns samples into numbers with intervals. Each takes a progress function
+//! and stops by the [`CancelToken`](crate::CancelToken) of its options, with what it has measured until then.
+//! [`Comparison`] and [`Scoring`] are the same measurements one chunk at a time.
 //!
 //! ```no_run
 //! use llama_turboquant::measure::{Arm, Corpus, Options, Pair, divergence, stats::Bootstrap};
@@ -29,25 +30,35 @@ mod depth;
 mod divergence;
 mod environment;
 pub mod gate;
+mod latency;
+mod needle;
 mod needle;
 mod perplexity;
+mod perplexity;
 mod plan;
+mod resident;
 mod scores;
 mod sensitivity;
 mod statistics;
 pub mod stats;
+mod throughput;
 
 pub use arm::{Arm, Footprint, Mode, Options};
 pub use corpus::{Chunk, Corpus};
 pub use depth::DepthBucket;
 pub use divergence::{ChunkScores, Comparison, Divergence, Measurement, Pair, Summary, divergence};
 pub use environment::{Environment, Noise, NoiseMeter};
+pub use latency::Latency;
 pub use needle::{Needle, NeedleAnswer, needles, parse_needles};
 pub use perplexity::{Perplexity, Scoring, perplexity};
 pub use plan::MemoryPlan;
 pub use scores::{TokenScore, compare, nll};
 pub use sensitivity::{LayerSensitivity, Sensitivity, Side, allocate, relative_error, sensitivity};
 pub use statistics::{Distribution, Estimate, Statistics};
+pub use throughput::{
+    Contexts, Executor, Facts, Host, Order, Run, Speed, Step, Test, Throughput, ThroughputOptions, Workload, execute,
+    throughput,
+};
 
 /// How far a measurement is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

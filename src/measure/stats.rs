@@ -23,6 +23,21 @@ pub fn standard_error(values: &[f64]) -> f64 {
     (squares / (n - 1.0) / n).sqrt()
 }
 
+/// The standard deviation of the sample, as llama-bench prints it: 0 for fewer than two values.
+pub fn standard_deviation(values: &[f64]) -> f64 {
+    if values.len() < 2 {
+        return 0.0;
+    }
+    let mean = mean(values);
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (squares / (values.len() - 1) as f64).sqrt()
+}
+
+/// The value in the middle; NaN if there are no values.
+pub fn median(values: &[f64]) -> f64 {
+    Sorted::new(values.to_vec()).quantile(0.5)
+}
+
 /// The root of the mean square; NaN if there are no values.
 pub fn root_mean_square(values: &[f64]) -> f64 {
     (values.iter().map(|value| value * value).sum::<f64>() / values.len() as f64).sqrt()
@@ -148,6 +163,15 @@ impl Bootstrap {
         })
     }
 
+    /// The interval of the median of `a[i] / b[i]` where `a[i]` and `b[i]` were measured one after the other: what slows
+    /// both drops out of each ratio, and a disturbed pair does not move the median. Surplus values of one are ignored.
+    pub fn median_ratio(&self, a: &[f64], b: &[f64]) -> Interval {
+        let ratios: Vec<f64> = a.iter().zip(b).map(|(a, b)| a / b).collect();
+        self.statistic(ratios.len(), |draw| {
+            median(&draw.map(|i| ratios[i]).collect::<Vec<_>>())
+        })
+    }
+
     /// The interval of a statistic of `n` samples, given the numbers of those that were drawn. All NaN without samples;
     /// with one, the interval is that one point: it says nothing about the spread.
     fn statistic(&self, n: usize, statistic: impl Fn(&mut dyn Iterator<Item = usize>) -> f64) -> Interval {
@@ -173,7 +197,7 @@ impl Bootstrap {
 }
 
 /// The generator of Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators" (2014).
-struct SplitMix64(u64);
+pub(super) struct SplitMix64(pub(super) u64);
 
 impl SplitMix64 {
     fn next(&mut self) -> u64 {
@@ -184,7 +208,7 @@ impl SplitMix64 {
     }
 
     /// A number below `n`, by multiplication; the bias of at most n / 2^64 does not show.
-    fn below(&mut self, n: usize) -> usize {
+    pub(super) fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.next()) * n as u128) >> 64) as usize
     }
 }
@@ -285,6 +309,32 @@ mod tests {
         let ratio = bootstrap.mean_ratio(&a, &b);
         assert!(ratio.low > 1.0 && ratio.contains(ratio.estimate), "{ratio:?}");
         assert!(bootstrap.mean(&a).half_width() > 20.0 * paired.half_width());
+    }
+
+    #[test]
+    fn a_median_ratio_survives_one_disturbed_pair_and_shared_drift() {
+        // the machine gets slower by half; the fourth run of `a` was disturbed
+        let b = [100.0, 90.0, 80.0, 70.0, 60.0, 50.0, 50.0];
+        let a: Vec<f64> = b
+            .iter()
+            .enumerate()
+            .map(|(i, b)| if i == 3 { 1.0 } else { b * 0.9 })
+            .collect();
+        let ratio = Bootstrap::default().median_ratio(&a, &b);
+        assert!(
+            (ratio.estimate - 0.9).abs() < 1e-12 && ratio.high - ratio.estimate < 1e-12,
+            "{ratio:?}"
+        );
+        assert!(Bootstrap::default().median_ratio(&[], &b).estimate.is_nan());
+    }
+
+    #[test]
+    fn deviation_and_median_of_known_values() {
+        assert_eq!(standard_deviation(&[1.0, 2.0, 3.0]), 1.0);
+        assert_eq!(standard_deviation(&[5.0]), 0.0);
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0]), 2.5);
+        assert!(median(&[]).is_nan());
     }
 
     #[test]
