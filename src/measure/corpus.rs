@@ -141,10 +141,7 @@ impl Corpus {
     /// Every other chunk from the first on, and the rest: one part to fit on, one to check on.
     #[must_use]
     pub fn halves(&self) -> (Self, Self) {
-        let half = |odd: usize| Self {
-            n_ctx: self.n_ctx,
-            chunks: self.chunks.iter().skip(odd).step_by(2).cloned().collect(),
-        };
+        let half = |odd: usize| self.with(self.chunks.iter().skip(odd).step_by(2).cloned().collect());
         (half(0), half(1))
     }
 

@@ -32,8 +32,6 @@ mod environment;
 pub mod gate;
 mod latency;
 mod needle;
-mod needle;
-mod perplexity;
 mod perplexity;
 mod plan;
 mod resident;
