@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use llama_turboquant::engine::sampler::SamplingParams;
 use llama_turboquant::{
     CancelToken, Context, ContextConfig, Error, GpuLayers, KvCacheConfig, KvType, LayerMap, LayerPolicy, Model,
+    ModelBuilder,
 };
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -91,23 +92,27 @@ impl EngineSettings {
         )
     }
 
+    /// How to load the model; the embedded one is unpacked first.
+    ///
+    /// # Errors
+    /// If the embedded model cannot be unpacked.
+    pub fn builder(&self) -> Result<ModelBuilder> {
+        let path = self.file.clone().map_or_else(embedded::path, Ok)?;
+        Ok(Model::builder(path).gpu_layers(self.gpu_layers).mmap(self.mmap))
+    }
+
     /// Loads the model; `cancel` stops it.
     ///
     /// # Errors
-    /// As [`ModelBuilder::load`](llama_turboquant::ModelBuilder::load).
+    /// As [`ModelBuilder::load`].
     pub fn load(&self, cancel: &CancelToken) -> Result<Model> {
-        let path = match &self.file {
-            Some(file) => file.clone(),
-            None => {
-                eprintln!("{}", embedded::GREETING);
-                embedded::path()?
-            }
-        };
+        if self.file.is_none() {
+            eprintln!("{}", embedded::GREETING);
+        }
         let bar = progress_bar();
         let token = cancel.clone();
-        let loaded = Model::builder(path)
-            .gpu_layers(self.gpu_layers)
-            .mmap(self.mmap)
+        let loaded = self
+            .builder()?
             .progress(move |done| {
                 bar.set_position((done * 1000.0) as u64);
                 if token.is_cancelled() {

@@ -135,8 +135,13 @@ pub mod rules {
         AtMost(0.15),
         None,
     );
-    /// The longest context.
-    pub const CEILING: Rule = rule("ceiling", "context ceiling over f16's", AtLeast(2.0), None);
+    /// The longest context; a candidate that stops before f16 does is out.
+    pub const CEILING: Rule = rule(
+        "ceiling",
+        "context ceiling over f16's",
+        AtLeast(2.0),
+        Some(AtLeast(1.0)),
+    );
 }
 
 impl Rule {
@@ -261,7 +266,7 @@ mod tests {
         }
         assert_eq!(rules::PERPLEXITY.judge(0.7), Verdict::Fail);
         assert_eq!(rules::PERPLEXITY.judge(1.01), Verdict::Kill);
-        assert_eq!(rules::CEILING.judge(1.9), Verdict::Fail, "no kill bound, no kill");
+        assert_eq!(rules::ATTENTION.judge(0.1), Verdict::Fail, "no kill bound, no kill");
     }
 
     #[test]

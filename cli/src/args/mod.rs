@@ -2,6 +2,7 @@
 
 pub mod ceiling;
 mod engine;
+pub mod gate;
 pub mod measure;
 pub mod perplexity;
 pub mod sensitivity;
@@ -41,6 +42,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Check this build: the codec's acceptance tests on this CPU and every device. Exit code 1 if one fails.
     Verify(VerifyArgs),
+    /// Ship or stop: everything a cache must reach against f16, as a table. Exit code 0 pass, 1 fail, 2 stop.
+    Gate(gate::GateArgs),
     /// Find the longest context before memory refuses, by plan and by trial, for each cache.
     Ceiling(ceiling::CeilingArgs),
     /// Find which layers and which side, K or V, need the bits, and make a layer map of a given size.

@@ -1,6 +1,7 @@
 //! One module per subcommand.
 
 pub mod ceiling;
+pub mod gate;
 pub mod inspect;
 pub mod kv;
 pub mod model;
@@ -33,6 +34,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Command::Kv(args) => kv::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Gate(args) => gate::run(&args),
         Command::Ceiling(args) => ceiling::run(&args),
         Command::Sensitivity(args) => sensitivity::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),

@@ -9,8 +9,10 @@ use crate::report::table;
 use crate::settings::EngineSettings;
 use anyhow::{Context as _, Result, bail};
 use llama_turboquant::measure::stats::{Bootstrap, Interval};
-use llama_turboquant::measure::{Arm, Corpus, Divergence, NoiseMeter, Options, Pair, Side, divergence, sensitivity};
-use llama_turboquant::{CancelToken, KvCacheConfig, KvType, LayerMap, LayerPolicy, Model, memory};
+use llama_turboquant::measure::{
+    Arm, Corpus, Divergence, MemoryPlan, NoiseMeter, Options, Pair, Side, divergence, sensitivity,
+};
+use llama_turboquant::{CancelToken, KvCacheConfig, KvType, LayerMap, LayerPolicy, Model};
 use serde::Serialize;
 use serde_json::json;
 use std::process::ExitCode;
@@ -126,7 +128,7 @@ pub fn run(args: &SensitivityArgs) -> Result<ExitCode> {
     let noise = NoiseMeter::start();
     let measured = {
         let mut progress = Progress::new("sides of layers", 2 * model.meta().kv_layers().count());
-        let n_arms = arms_that_fit(&model, args.ctx_size, &options);
+        let n_arms = arms_that_fit(&model, &corpus, &options)?;
         sensitivity(&model, &corpus, settings.probe, n_arms, &options, |p| {
             progress.at(p.done)
         })?
@@ -191,18 +193,14 @@ fn finished(cancel: &CancelToken) -> ExitCode {
     }
 }
 
-/// Caches that can be computed side by side in half of the free memory: each holds its cells, the engine's logits and ours.
-fn arms_that_fit(model: &Model, n_ctx: u32, options: &Options) -> usize {
-    let meta = model.meta();
-    let cells = KvCacheConfig::default()
-        .bytes(meta, n_ctx)
-        .map_or(0, |bytes| bytes.total());
-    let logits = 2 * 4 * u64::from(meta.n_vocab) * u64::from(options.n_batch.min(n_ctx));
-    let each = (cells + logits).max(1);
-    let free = memory::available_ram().unwrap_or(0) / 2;
-    usize::try_from((free / each).saturating_sub(1))
-        .unwrap_or(1)
-        .clamp(1, 32)
+/// Caches that can be computed side by side with the exact one.
+fn arms_that_fit(model: &Model, corpus: &Corpus, options: &Options) -> Result<usize> {
+    let exact = Arm::batched(KvCacheConfig::default());
+    let mut arms = vec![exact; 2];
+    while arms.len() < 33 && MemoryPlan::new(model, corpus, &arms, options)?.fits() {
+        arms.push(arms[0].clone());
+    }
+    Ok((arms.len() - 2).max(1))
 }
 
 /// A cache that the map is compared with, or the map.

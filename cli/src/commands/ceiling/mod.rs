@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::json;
 use std::process::ExitCode;
 
-pub use trial::Trial;
+pub use trial::{Trial, search};
 
 /// `results` of the record.
 #[derive(Debug, Default, Serialize)]
@@ -87,7 +87,7 @@ pub fn run(args: &CeilingArgs) -> Result<ExitCode> {
         if args.no_trial {
             row.stopped_by = "not tried: --no-trial".into();
         } else if let Some(planned) = row.planned_n_ctx {
-            let trial = trial::search(args, *spec, planned, asked, &cancel)?;
+            let trial = search(&args.engine, *spec, args.ubatch_size, planned, asked, &cancel)?;
             row.tried_n_ctx = trial.n_ctx;
             row.stopped_by = trial.stopped_by;
         }
@@ -120,7 +120,7 @@ fn gib(amount: f64) -> Result<u64> {
 }
 
 /// What is free for a cache: main memory, and a device's own.
-fn available() -> Option<u64> {
+pub fn available() -> Option<u64> {
     let devices = Backend::init().and_then(|backend| backend.devices()).ok()?;
     let own = |device: &&llama_turboquant::DeviceInfo| device.kind == DeviceKind::Gpu;
     let on_device: u64 = devices.iter().filter(own).map(|device| device.memory_free).sum();

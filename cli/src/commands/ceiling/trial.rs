@@ -1,6 +1,7 @@
 //! The trial: contexts of growing length, each in a process of its own, because a system that refuses memory may end the
 //! process that asked.
 
+use crate::args::EngineArgs;
 use crate::args::ceiling::CeilingArgs;
 use crate::settings::EngineSettings;
 use anyhow::{Context as _, Result, bail};
@@ -72,13 +73,14 @@ fn give_way() {
 /// # Errors
 /// If this program cannot start itself, or the shortest context fails for another reason than memory.
 pub fn search(
-    args: &CeilingArgs,
+    args: &EngineArgs,
     spec: KvSpec,
+    n_ubatch: u32,
     planned: u32,
     memory: Option<u64>,
     cancel: &CancelToken,
 ) -> Result<Trial> {
-    let base = match start(args, spec, STEP, None, cancel)? {
+    let base = match start(args, (spec, n_ubatch), STEP, None, cancel)? {
         Outcome::Worked(attempt) => attempt,
         Outcome::Refused(why) => bail!("a context of {STEP} tokens with {spec}: {why}"),
     };
@@ -101,10 +103,11 @@ pub fn search(
     let mut swapped = memory::swap_used();
     let found = try_last_that(most, |units| {
         let n_ctx = units * unit;
-        let outcome = start(args, spec, n_ctx, limit, cancel).map_err(|error| match cancel.is_cancelled() {
-            true => Error::Cancelled,
-            false => Error::Engine(format!("{error:#}")),
-        })?;
+        let outcome =
+            start(args, (spec, n_ubatch), n_ctx, limit, cancel).map_err(|error| match cancel.is_cancelled() {
+                true => Error::Cancelled,
+                false => Error::Engine(format!("{error:#}")),
+            })?;
         let now = memory::swap_used();
         let grew = now.zip(swapped).is_some_and(|(now, before)| now > before + SWAP_NOISE);
         swapped = now;
@@ -144,7 +147,13 @@ enum Outcome {
 }
 
 /// Runs this program once more, for one attempt.
-fn start(args: &CeilingArgs, spec: KvSpec, n_ctx: u32, limit: Option<u64>, cancel: &CancelToken) -> Result<Outcome> {
+fn start(
+    args: &EngineArgs,
+    cache: (KvSpec, u32),
+    n_ctx: u32,
+    limit: Option<u64>,
+    cancel: &CancelToken,
+) -> Result<Outcome> {
     let program = std::env::current_exe().context("cannot find this program to start it again")?;
     let mut command = match limit {
         None => Command::new(program),
@@ -157,7 +166,7 @@ fn start(args: &CeilingArgs, spec: KvSpec, n_ctx: u32, limit: Option<u64>, cance
         }
     };
     let mut child = command
-        .args(attempt_args(args, spec, n_ctx))
+        .args(attempt_args(args, cache, n_ctx))
         // glibc reserves 64 MiB of address space per thread that allocates, which would count against the limit
         .env("MALLOC_ARENA_MAX", "1")
         .stdin(Stdio::null())
@@ -186,12 +195,11 @@ fn start(args: &CeilingArgs, spec: KvSpec, n_ctx: u32, limit: Option<u64>, cance
     }
 }
 
-fn attempt_args(args: &CeilingArgs, spec: KvSpec, n_ctx: u32) -> Vec<OsString> {
-    let engine = &args.engine;
+fn attempt_args(engine: &EngineArgs, (spec, n_ubatch): (KvSpec, u32), n_ctx: u32) -> Vec<OsString> {
     let mut line: Vec<OsString> = vec!["ceiling".into(), "--attempt".into(), n_ctx.to_string().into()];
     let mut option = |name: &str, value: OsString| line.extend([name.into(), value]);
     option("--kv", spec.to_string().into());
-    option("--ubatch-size", args.ubatch_size.to_string().into());
+    option("--ubatch-size", n_ubatch.to_string().into());
     option("--threads", engine.threads.to_string().into());
     if let Some(file) = &engine.model {
         option("--model", file.into());
