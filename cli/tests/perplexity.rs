@@ -198,12 +198,10 @@ fn a_context_beyond_the_models_is_measured_with_a_warning() {
     let synth = "model synth --layers 1 --heads 1 --kv-heads 1 --head-dim 64 --embd 64 --ff 64 --vocab 300";
     let args: Vec<&str> = synth.split(' ').chain([model.to_str().unwrap()]).collect();
     assert_eq!(output(&args).0, Some(0));
-    let trained = {
-        let (_, out, _) = output(&["inspect", model.to_str().unwrap(), "--json"]);
-        let facts: Value = serde_json::from_str(&out).unwrap();
-        facts["n_ctx_train"].as_u64().or(facts["model"]["n_ctx_train"].as_u64())
-    };
-    let n_ctx = (trained.expect("inspect tells it") + 256).to_string();
+    let (_, out, _) = output(&["inspect", model.to_str().unwrap(), "--json"]);
+    let facts: Value = serde_json::from_str(&out).unwrap();
+    let trained = facts["model"]["n_ctx_train"].as_u64().expect("inspect tells it");
+    let n_ctx = (trained + 256).to_string();
     let args = [
         "perplexity",
         "-t",

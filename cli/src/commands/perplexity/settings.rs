@@ -59,6 +59,8 @@ pub struct Settings {
 #[derive(Debug, Serialize)]
 pub struct Told {
     text: String,
+    caches: Vec<String>,
+    base: Option<String>,
     n_ctx: u32,
     n_batch: u32,
     n_ubatch: u32,
@@ -206,6 +208,8 @@ impl Settings {
     pub fn told(&self) -> Told {
         Told {
             text: self.text_name.clone(),
+            caches: self.caches.iter().map(|cache| cache.name.clone()).collect(),
+            base: self.base.as_ref().map(|base| base.name.clone()),
             n_ctx: self.n_ctx,
             n_batch: self.n_batch,
             n_ubatch: self.n_ubatch,
