@@ -191,19 +191,48 @@ fn strides_and_spread_chunks_are_honoured() {
     assert!(numbers(&spread)[1] > 100, "{:?}", numbers(&spread));
 }
 
+/// A random model with heads of this size.
+fn synthetic(model: &std::path::Path, head_dim: &str) {
+    let synth = "model synth --layers 1 --heads 1 --kv-heads 1 --embd 64 --ff 64 --vocab 300 --head-dim";
+    let args: Vec<&str> = synth.split(' ').chain([head_dim, model.to_str().unwrap()]).collect();
+    let (code, _, err) = output(&args);
+    assert_eq!(code, Some(0), "{err}");
+}
+
+#[test]
+fn caches_that_a_model_cannot_have_are_left_out_with_the_reason_unless_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("m.gguf");
+    synthetic(&model, "96");
+    let with_model = ["-m", model.to_str().unwrap(), "--kl-divergence", "--floor", "0"];
+    let record = record(&with_model);
+    let caches: Vec<&str> = record["results"]["arms"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|arm| arm["cache"].as_str().unwrap())
+        .collect();
+    assert_eq!(caches, ["f16", "q8_0", "q5_0", "q4_0"]);
+    let warnings = record["warnings"].to_string();
+    assert!(
+        warnings.contains("turbo4: not run, because") && warnings.contains("96"),
+        "{warnings}"
+    );
+
+    let (code, _, err) = output(&[&SHORT[..], &with_model, &["--kv", "turbo4"]].concat());
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("96"), "{err}");
+}
+
 #[test]
 fn a_context_beyond_the_models_is_measured_with_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("m.gguf");
-    let synth = "model synth --layers 1 --heads 1 --kv-heads 1 --head-dim 64 --embd 64 --ff 64 --vocab 300";
-    let args: Vec<&str> = synth.split(' ').chain([model.to_str().unwrap()]).collect();
-    assert_eq!(output(&args).0, Some(0));
-    let trained = {
-        let (_, out, _) = output(&["inspect", model.to_str().unwrap(), "--json"]);
-        let facts: Value = serde_json::from_str(&out).unwrap();
-        facts["n_ctx_train"].as_u64().or(facts["model"]["n_ctx_train"].as_u64())
-    };
-    let n_ctx = (trained.expect("inspect tells it") + 256).to_string();
+    synthetic(&model, "64");
+    let (_, out, _) = output(&["inspect", model.to_str().unwrap(), "--json"]);
+    let facts: Value = serde_json::from_str(&out).unwrap();
+    let trained = facts["model"]["n_ctx_train"].as_u64().expect("inspect tells it");
+    let n_ctx = (trained + 256).to_string();
     let args = [
         "perplexity",
         "-t",

@@ -7,14 +7,18 @@ use clap::Args as ClapArgs;
 use llama_turboquant::KvSpec;
 use std::path::PathBuf;
 
-/// Options have llama-perplexity's names. Examples:
-///
-///   turboquant perplexity                                    perplexity of the built-in text, f16 cache
-///   turboquant perplexity -m M.gguf -f wiki.txt -ctk q8_0 -ctv turbo4
-///   turboquant perplexity -m M.gguf -f wiki.txt --kl-divergence --kv q8_0,turbo4,turbo3 --out kl.json
-///   turboquant perplexity --kl-divergence --both --bars      every cache of ours, prompts and answers, with a verdict
+/// What the help ends with.
+const EXAMPLES: &str = "\
+Without a text, a model or a cache: the built-in text, the embedded model, f16. Examples:
+  turboquant perplexity -m M.gguf -f wiki.txt -ctk q8_0 -ctv turbo4
+  turboquant perplexity -m M.gguf -f wiki.txt --kl-divergence --kv q8_0,turbo4,turbo3 --out kl.json
+  turboquant perplexity --bars --both --decode-chunks 10    all our caches, both ways, with a verdict
+
+Read the divergence (KLD) before the perplexity: errors of both signs cancel in a perplexity. Compare it with that of q8_0 \
+and q4_0 on the same text, and with the noise floor: smaller differences mean nothing.";
+
 #[derive(Debug, ClapArgs)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLES)]
 pub struct PerplexityArgs {
     #[command(flatten)]
     pub engine: EngineArgs,

@@ -60,11 +60,12 @@ impl Run<'_> {
 /// # Errors
 /// Bad settings, a text or a model that cannot be used, a cache that this model cannot have.
 pub fn run(args: &PerplexityArgs) -> Result<ExitCode> {
-    let settings = Settings::new(args)?;
+    let mut settings = Settings::new(args)?;
     let sink = Sink::open(&args.output)?;
     let interrupt = Interrupt::install()?;
     let cancel = interrupt.token();
     let model = settings.engine.load(&cancel)?;
+    let left_out = settings.keep_possible(&model)?;
     let corpus = settings.corpus(&model)?;
     let noise = NoiseMeter::start();
     let mut record = Record::new(
@@ -73,6 +74,7 @@ pub fn run(args: &PerplexityArgs) -> Result<ExitCode> {
         settings.told(),
         Results::default(),
     )?;
+    record.warnings.extend(left_out);
     let n_ctx_train = model.meta().n_ctx_train;
     if corpus.n_ctx() > n_ctx_train {
         record.warnings.push(format!(
@@ -107,7 +109,8 @@ pub fn run(args: &PerplexityArgs) -> Result<ExitCode> {
     };
     let mut record = run.record;
     record.complete = complete;
-    record.heard(noise.finish());
+    // no warning: what runs beside it changes how long this takes, not what comes out
+    record.noise = noise.finish();
     if settings.bars {
         record.results.bars = bars::judge(&record.results);
     }

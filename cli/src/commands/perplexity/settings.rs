@@ -44,6 +44,8 @@ pub struct Settings {
     /// 0: none.
     pub stride: u32,
     pub caches: Vec<Cache>,
+    /// The caches are our choice: those that this model cannot have are left out.
+    optional: bool,
     /// What the caches are compared with; `None`: perplexity only.
     pub base: Option<Cache>,
     pub modes: Vec<Mode>,
@@ -59,6 +61,8 @@ pub struct Settings {
 #[derive(Debug, Serialize)]
 pub struct Told {
     text: String,
+    caches: Vec<String>,
+    base: Option<String>,
     n_ctx: u32,
     n_batch: u32,
     n_ubatch: u32,
@@ -142,6 +146,7 @@ impl Settings {
             spread: args.chunks_spread || built_in,
             stride: args.ppl_stride,
             caches: candidates,
+            optional: args.kv.is_empty() && args.cache_type_k.is_none() && args.cache_type_v.is_none(),
             base: kl.then(|| cache(args.kl_base)),
             modes,
             decode_chunks: args.decode_chunks.map(|n| n as usize),
@@ -158,6 +163,27 @@ impl Settings {
     /// What the caches are compared with, by name; empty: nothing.
     pub fn base_name(&self) -> &str {
         self.base.as_ref().map_or("", |base| &base.name)
+    }
+
+    /// Leaves out the caches that nobody asked for and that this model cannot have; the reasons. A cache that was asked for
+    /// stays, and is an error later.
+    ///
+    /// # Errors
+    /// If none is left.
+    pub fn keep_possible(&mut self, model: &Model) -> Result<Vec<String>> {
+        let mut reasons = Vec::new();
+        let optional = self.optional;
+        self.caches.retain(|cache| match cache.config.resolve(model.meta()) {
+            Err(reason) if optional && cache.spec.is_some() => {
+                reasons.push(format!("{}: not run, because {reason}", cache.name));
+                false
+            }
+            _ => true,
+        });
+        if self.caches.is_empty() {
+            bail!("no cache to measure; name some with --kv\n{}", reasons.join("\n"));
+        }
+        Ok(reasons)
     }
 
     /// The text in chunks.
@@ -206,6 +232,8 @@ impl Settings {
     pub fn told(&self) -> Told {
         Told {
             text: self.text_name.clone(),
+            caches: self.caches.iter().map(|cache| cache.name.clone()).collect(),
+            base: self.base.as_ref().map(|base| base.name.clone()),
             n_ctx: self.n_ctx,
             n_batch: self.n_batch,
             n_ubatch: self.n_ubatch,
