@@ -9,6 +9,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    end_with_the_reader();
     let args = Args::parse_from(expand_short_options(std::env::args_os()));
     start_log(args.verbose);
     match commands::run(args) {
@@ -22,6 +23,19 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// `turboquant ... | head`: when nobody reads any more, `println!` panics. That is no failure of ours, so it ends the program
+/// as the signal would have, without a backtrace.
+fn end_with_the_reader() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to std") && text.contains("Broken pipe") {
+            std::process::exit(141);
+        }
+        default(info);
+    }));
 }
 
 /// What the program has to say goes to standard error, so that standard output is only the answer.

@@ -414,3 +414,18 @@ fn serve_answers_on_the_port_it_prints_and_ends_on_ctrl_c() {
     interrupt(&server);
     assert_eq!(ends_within(&mut server, Duration::from_secs(10)), Some(0));
 }
+
+#[test]
+fn a_reader_that_goes_away_ends_the_program_quietly() {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_turboquant"))
+        .arg("kv")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(!err.contains("panicked"), "{err}");
+    assert_eq!(output.status.code(), Some(141), "{err}");
+}

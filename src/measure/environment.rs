@@ -112,15 +112,19 @@ impl NoiseMeter {
             return None;
         }
         let (system, own) = self.refresh()?;
-        let cores = system.cpus().len() as f64;
-        let all = f64::from(system.global_cpu_usage()) / 100.0;
-        // of one core, so that two busy threads are 200
-        let mine = f64::from(system.process(own)?.cpu_usage()) / 100.0 / cores;
-        (cores > 0.0).then(|| Noise {
-            foreign_cpu: (all - mine).clamp(0.0, 1.0),
-            seconds,
-        })
+        let foreign_cpu = foreign_share(
+            f64::from(system.global_cpu_usage()),
+            f64::from(system.process(own)?.cpu_usage()),
+            system.cpus().len(),
+        )?;
+        Some(Noise { foreign_cpu, seconds })
     }
+}
+
+/// The share of all processor time that others took. `all` is the percentage of `cores` that was busy, `own` this process's
+/// percentage of one core, so that two busy threads are 200.
+fn foreign_share(all: f64, own: f64, cores: usize) -> Option<f64> {
+    (cores > 0).then(|| (all / 100.0 - own / 100.0 / cores as f64).clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
@@ -130,19 +134,38 @@ mod tests {
 
     #[test]
     fn own_work_is_no_noise() {
+        assert_eq!(foreign_share(100.0, 200.0, 2), Some(0.0), "both cores were ours");
+        assert_eq!(foreign_share(100.0, 100.0, 2), Some(0.5));
+        assert_eq!(foreign_share(40.0, 80.0, 4), Some(0.2));
+        assert_eq!(
+            foreign_share(49.0, 100.0, 2),
+            Some(0.0),
+            "clocks of two sources differ a little"
+        );
+        assert_eq!(foreign_share(10.0, 0.0, 0), None);
+        assert!(
+            Noise {
+                foreign_cpu: 0.2,
+                seconds: 1.0
+            }
+            .is_loud()
+                && !Noise {
+                    foreign_cpu: 0.05,
+                    seconds: 1.0
+                }
+                .is_loud()
+        );
+    }
+
+    #[test]
+    fn a_meter_says_over_how_long_it_listened() {
         let meter = NoiseMeter::start();
-        let until = Instant::now() + Duration::from_millis(700);
-        let mut x = 0_u64;
-        while Instant::now() < until {
-            x = std::hint::black_box(x.wrapping_mul(3).wrapping_add(1));
-        }
-        if let Some(noise) = meter.finish() {
-            // one core of ours was busy all the time: whatever else ran, it was not all of the machine
-            assert!(
-                (0.0..1.0).contains(&noise.foreign_cpu) && noise.seconds >= 0.7,
-                "{noise:?}"
-            );
-        }
+        std::thread::sleep(Duration::from_millis(600));
+        let noise = meter.finish();
+        assert!(
+            noise.is_none_or(|noise| noise.seconds >= 0.6 && (0.0..=1.0).contains(&noise.foreign_cpu)),
+            "{noise:?}"
+        );
     }
 
     #[test]
