@@ -83,6 +83,9 @@ impl Cell {
     }
 }
 
+/// Characters in a field beyond which it may take several lines.
+const LONG: usize = 32;
+
 /// A table; columns that no row has anything for are left out.
 #[derive(Debug)]
 pub struct Table {
@@ -113,7 +116,8 @@ impl Table {
         let rows = columns.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);
         // a region that scrolls must be reachable with the keyboard
         let mut html = format!(
-            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\"><table><caption>{caption}</caption>\n<thead><tr>",
+            "<div class=\"table\"><p class=\"caption\">{caption}</p>\n\
+             <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\"><table aria-label=\"{caption}\">\n<thead><tr>",
             caption = escape(&self.caption)
         );
         for (name, cells) in &columns {
@@ -128,18 +132,28 @@ impl Table {
         for row in 0..rows {
             html.push_str("<tr>");
             for (i, (_, cells)) in columns.iter().enumerate() {
+                let numeric = cells.iter().any(|cell| matches!(cell, Cell::Number(_)));
                 let cell = match cells.get(row).unwrap_or(&Cell::Missing) {
+                    // what is long may break, or one note would make the whole table scroll
+                    Cell::Text(text) if text.chars().count() > LONG => {
+                        let tag = if i == 0 {
+                            ("th scope=\"row\"", "th")
+                        } else {
+                            ("td", "td")
+                        };
+                        format!("<{} class=\"long\">{}</{}>", tag.0, escape(text), tag.1)
+                    }
                     Cell::Text(text) if i == 0 => format!("<th scope=\"row\">{}</th>", escape(text)),
                     Cell::Text(text) => format!("<td>{}</td>", escape(text)),
                     Cell::Number(text) => format!("<td class=\"n\">{}</td>", escape(text)),
                     Cell::Badge(tone, text) => format!("<td>{}</td>", badge(*tone, text)),
-                    Cell::Missing => "<td class=\"none\">–</td>".into(),
+                    Cell::Missing => format!("<td class=\"none{}\">–</td>", if numeric { " n" } else { "" }),
                 };
                 html.push_str(&cell);
             }
             html.push_str("</tr>\n");
         }
-        html.push_str("</tbody></table></div>\n");
+        html.push_str("</tbody></table></div></div>\n");
         html
     }
 }

@@ -13,24 +13,25 @@ body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,-
 main,header,footer{max-width:892px;margin:0 auto;padding:0 16px}
 h1{font-size:1.6rem;line-height:1.25;margin:2rem 0 .25rem;overflow-wrap:anywhere}
 h2{font-size:1.25rem;margin:3rem 0 .5rem;padding-top:1rem;border-top:1px solid var(--rule)}
-h3{font-size:1rem;margin:1.75rem 0 .5rem;overflow-wrap:anywhere}
-p,ul{margin:.5rem 0;max-width:44rem}p{overflow-wrap:anywhere}.soft,.how,figcaption,footer{color:var(--soft)}
+h3{font-size:1.0625rem;margin:1.75rem 0 .5rem;overflow-wrap:anywhere}
+p,ul{margin:.5rem 0;max-width:44rem}p{overflow-wrap:anywhere}.soft,.how,footer{color:var(--soft)}
 .how{font-size:.9rem}.left{font-size:.9rem;color:var(--soft);border-left:3px solid var(--rule);padding-left:.6rem}
 nav ul{list-style:none;padding:0;display:flex;flex-wrap:wrap;gap:.25rem 1.1rem;max-width:none}a{color:var(--k1)}
-figure{margin:1rem 0 1.25rem}figcaption{font-weight:600;color:var(--ink);margin-bottom:.35rem}
+figure{margin:1rem 0 1.25rem}figcaption{font-weight:600;font-size:.9375rem;color:var(--ink);margin-bottom:.35rem}
 .chart{display:block;width:100%;height:auto}.wide{max-width:860px}.narrow{display:none;max-width:520px}
 @media(max-width:719px){.wide{display:none}.narrow{display:block}}
-.scroll{overflow-x:auto;margin:.75rem 0 1rem;border:1px solid var(--rule);border-radius:6px;background:var(--card)}
+.table{margin:.75rem 0 1rem;border:1px solid var(--rule);border-radius:6px;background:var(--card)}.scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.875rem;line-height:1.35}
-caption{text-align:left;padding:.5rem .7rem;color:var(--soft);font-size:.8125rem}
-th,td{padding:.35rem .7rem;text-align:left;vertical-align:top;border-top:1px solid var(--rule)}
-thead th{font-weight:600;vertical-align:bottom;border-top:0;color:var(--soft)}tbody th{font-weight:600;white-space:nowrap}
-.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}td.none{color:var(--soft);text-align:center}
+.caption{margin:0;max-width:none;padding:.5rem .7rem;color:var(--soft);font-size:.8125rem;line-height:1.35}
+th,td{padding:.35rem .7rem;text-align:left;vertical-align:top;border-top:1px solid var(--rule);white-space:nowrap}
+.long{white-space:normal;min-width:15rem;overflow-wrap:anywhere}
+thead th{font-weight:600;vertical-align:bottom;border-top:0;color:var(--soft)}tbody th{font-weight:600}
+.n{text-align:right;font-variant-numeric:tabular-nums}td.none{color:var(--soft)}
 .badge{display:inline-block;white-space:nowrap;border-radius:4px;padding:0 .45em;font-weight:600;font-size:.8125rem;line-height:1.5}
 .good{color:var(--good);background:var(--good-b)}.bad{color:var(--bad);background:var(--bad-b)}
 .warn{color:var(--warn);background:var(--warn-b)}.badge.none{color:var(--soft);background:var(--none-b)}
 .banner{border:1px solid var(--warn);border-radius:6px;background:var(--warn-b);padding:.5rem .9rem;margin:1rem 0}
-.banner ul{padding-left:1.2rem}.banner li{overflow-wrap:anywhere}
+.banner ul{padding-left:1.2rem;max-width:none}.banner li{overflow-wrap:anywhere}
 details{margin:.4rem 0}summary{cursor:pointer}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--faint);border-radius:6px;padding:.6rem .8rem;font-size:.8125rem;
 max-height:24rem;overflow-y:auto}

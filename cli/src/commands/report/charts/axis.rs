@@ -1,6 +1,6 @@
 //! Scales, round ticks, and the frame around a plot.
 
-use super::{Anchor, Canvas, LINE, Rect, text_width};
+use super::{Anchor, Canvas, LINE, Rect, fit, text_width};
 
 /// What numbers on an axis are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +131,15 @@ fn step(range: f64, parts: u32, unit: Unit) -> f64 {
 
 /// A number with about four digits that count.
 pub fn number(value: f64) -> String {
+    digits(value, 4)
+}
+
+/// A number with about three: the fourth of a divergence is noise.
+pub fn nats(value: f64) -> String {
+    digits(value, 3)
+}
+
+fn digits(value: f64, count: i32) -> String {
     let size = value.abs();
     if value == 0.0 {
         return "0".into();
@@ -141,7 +150,7 @@ pub fn number(value: f64) -> String {
         return format!("{}e{power}", trim(digits));
     }
     // digits behind the point so that four count
-    let digits = (3 - size.log10().floor() as i32).clamp(0, 8) as usize;
+    let digits = (count - 1 - size.log10().floor() as i32).clamp(0, 8) as usize;
     let text = format!("{value:.digits$}");
     group(trim(&text))
 }
@@ -152,6 +161,11 @@ fn trim(text: &str) -> &str {
     } else {
         text
     }
+}
+
+/// A whole number, thousands apart from five digits on.
+pub fn grouped(value: f64) -> String {
+    group(&format!("{value:.0}"))
 }
 
 /// Thousands apart, from five digits on.
@@ -183,7 +197,7 @@ pub fn tokens(value: f64) -> String {
     } else if value >= K && (value / K).fract() == 0.0 {
         format!("{}K", group(&format!("{:.0}", value / K)))
     } else {
-        group(&format!("{value:.0}"))
+        grouped(value)
     }
 }
 
@@ -237,7 +251,7 @@ impl Plot {
     pub fn frame(canvas: &mut Canvas, top: f64, height: f64, x: &Axis, y: &Axis) -> Self {
         let y_labels: Vec<(f64, String)> = y.marks().into_iter().map(|v| (v, y.unit.show(v))).collect();
         let left = 10.0 + y_labels.iter().map(|(_, text)| text_width(text)).fold(16.0, f64::max);
-        let top = top + LINE + 6.0;
+        let top = top + LINE + 12.0;
         let area = Rect {
             x: left,
             y: top + 4.0,
@@ -249,7 +263,7 @@ impl Plot {
             x: x.scale,
             y: y.scale,
         };
-        canvas.text(2.0, top - LINE / 2.0 - 2.0, Anchor::Start, "title", &y.title);
+        canvas.text(2.0, top - LINE / 2.0 - 8.0, Anchor::Start, "title", &fit(&y.title, canvas.width - 8.0));
         let mut last = f64::INFINITY;
         for (value, text) in y_labels {
             let at = plot.py(value);
@@ -269,7 +283,7 @@ impl Plot {
             floor + 8.0 + LINE * 1.75,
             Anchor::End,
             "title",
-            &x.title,
+            &fit(&x.title, area.x + area.width - 4.0),
         );
         canvas.height = floor + 8.0 + LINE * 2.5;
         plot
@@ -285,11 +299,18 @@ impl Plot {
             // a wide label at the edge moves inwards
             (at, at.clamp(half + 1.0, canvas.width - half - 1.0), text)
         };
-        let marks: Vec<_> = x.marks().into_iter().map(place).collect();
+        let mut marks: Vec<_> = x.marks().into_iter().map(place).collect();
         let mut kept: Vec<(f64, f64, String)> = Vec::new();
         let room = |a: &(f64, f64, String), b: &(f64, f64, String)| {
             b.1 - a.1 >= (text_width(&a.2) + text_width(&b.2)) / 2.0 + 8.0
         };
+        // counted things are an even row: every second, third, ... of them, not as many as happen to fit
+        if x.unit == Unit::Count {
+            let every = (1..marks.len().max(1))
+                .find(|every| marks.iter().step_by(*every).is_sorted_by(|a, b| room(a, b)))
+                .unwrap_or(1);
+            marks = marks.into_iter().step_by(every).collect();
+        }
         let last = marks.last().cloned();
         for mark in marks {
             let before = kept.last().is_none_or(|k| room(k, &mark));

@@ -68,7 +68,7 @@ impl Chart for HeatMap {
             .map(|(i, (_, name))| ((*name).to_owned(), Style::of(0), Sign::Area(format!("h{i}"))))
             .collect();
         let mut top = legend(&mut canvas, 2.0, &entries) + 6.0;
-        let left = 44.0;
+        let left = text_width("100 %") + 9.0;
         let columns = self.lengths.len().max(1) as f64;
         // a cell holds "100"; wider where there is room, but not so wide that the panel no longer looks like a map
         let smallest = text_width("100") + 4.0;

@@ -11,6 +11,8 @@ pub struct Point {
     pub y: f64,
     /// Lower and upper end.
     pub spread: Option<(f64, f64)>,
+    /// Computed, not measured: the line goes there, but has no sign.
+    pub computed: bool,
 }
 
 /// A line.
@@ -74,7 +76,8 @@ impl Chart for LineChart {
                 }
             }
             if series.points.len() <= self.signs_up_to {
-                for (point, (x, y)) in series.points.iter().zip(places) {
+                let measured = series.points.iter().zip(places).filter(|(point, _)| !point.computed);
+                for (point, (x, y)) in measured {
                     let title = format!(
                         "{}: {} at {}",
                         series.name,
@@ -119,6 +122,7 @@ mod tests {
                         x: f64::from(n) * 16384.0,
                         y: 1e5 / f64::from(n + 1),
                         spread: Some((0.0, 2e5)),
+                        computed: false,
                     })
                     .collect(),
             })

@@ -93,7 +93,7 @@ pub const CSS: &str = "
 .solid.k0,.area.k0{fill:var(--k0)}.solid.k1,.area.k1{fill:var(--k1)}.solid.k2,.area.k2{fill:var(--k2)}
 .solid.k3,.area.k3{fill:var(--k3)}.solid.k4,.area.k4{fill:var(--k4)}.solid.k5,.area.k5{fill:var(--k5)}
 .solid.k6,.area.k6{fill:var(--k6)}.solid.k7,.area.k7{fill:var(--k7)}
-.area{stroke:none;fill-opacity:.88}.hollow{fill:var(--paper)}.area.open{fill-opacity:.25;stroke-width:1.2}
+.area{fill-opacity:.88}.hollow{fill:none}.area.open{fill-opacity:.25;stroke-width:1.2}
 .solid{stroke:var(--paper)}.area.k0,.area.k1,.area.k2,.area.k3,.area.k4,.area.k5,.area.k6,.area.k7{stroke-width:1}
 .over{stroke:var(--ink);stroke-width:1.4}
 ";

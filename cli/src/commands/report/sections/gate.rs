@@ -17,8 +17,8 @@ pub fn section(sources: &[Source]) -> Option<Section> {
     (!blocks.is_empty()).then_some(Section {
         id: "gate",
         title: "Ship or stop".into(),
-        how: "Each criterion compares a candidate cache with an f16 cache on the same model. Kept within `pass`, a candidate may \
-              ship; beyond `kill`, it must not. A criterion that was not run says nothing either way.",
+        how: "Each criterion compares a candidate cache with an f16 cache on the same model. Kept within “pass”, a candidate may \
+              ship; beyond “kill”, it must not. A criterion that was not run says nothing either way.",
         blocks,
     })
 }

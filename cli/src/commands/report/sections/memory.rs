@@ -1,7 +1,7 @@
 //! Bytes of the KV cache by context, and the longest context that fits.
 
 use super::{Block, Maker, Section, cache, heading, show, speed};
-use crate::commands::report::charts::axis::{Axis, Scale, Unit, bytes, number, tokens};
+use crate::commands::report::charts::axis::{Axis, Scale, Unit, bytes, grouped, number, tokens};
 use crate::commands::report::charts::bars::{Bar, BarChart};
 use crate::commands::report::charts::line::{LineChart, Point, Series};
 use crate::commands::report::html::{Cell, Table};
@@ -131,14 +131,22 @@ fn add(model: &ModelMemory, maker: &mut Maker, blocks: &mut Vec<Block>) {
         .per_token
         .iter()
         .map(|(cache, each)| {
-            let mut points = vec![(0.0, 0.0), (longest, longest * each)];
+            let mut points = vec![(0.0, 0.0, true), (longest, longest * each, true)];
             let own = model.allocated.iter().filter(|(name, _, _)| name == cache);
-            points.extend(own.map(|(_, n_ctx, bytes)| (*n_ctx, *bytes)));
+            points.extend(own.map(|(_, n_ctx, bytes)| (*n_ctx, *bytes, false)));
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
             Series {
                 name: cache.clone(),
                 style: maker.styles.of(cache),
-                points: points.into_iter().map(|(x, y)| Point { x, y, spread: None }).collect(),
+                points: points
+                    .into_iter()
+                    .map(|(x, y, computed)| Point {
+                        x,
+                        y,
+                        spread: None,
+                        computed,
+                    })
+                    .collect(),
             }
         })
         .collect();
@@ -203,7 +211,7 @@ fn add_ceiling(ceiling: &Ceiling, maker: &mut Maker, blocks: &mut Vec<Block>) {
                     style,
                     value,
                     spread: None,
-                    text: format!("{} {how}", tokens(value)),
+                    text: format!("{} {how}", grouped(value)),
                     open,
                 });
             }
@@ -228,11 +236,11 @@ fn add_ceiling(ceiling: &Ceiling, maker: &mut Maker, blocks: &mut Vec<Block>) {
         )
         .column(
             "planned, tokens",
-            rows.iter().map(|row| Cell::number(row.planned_n_ctx, number)),
+            rows.iter().map(|row| Cell::number(row.planned_n_ctx, grouped)),
         )
         .column(
             "tried, tokens",
-            rows.iter().map(|row| Cell::number(row.tried_n_ctx, number)),
+            rows.iter().map(|row| Cell::number(row.tried_n_ctx, grouped)),
         )
         .column(
             "stopped by",

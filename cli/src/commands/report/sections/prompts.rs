@@ -16,7 +16,7 @@ pub fn section(sources: &[Source]) -> Option<Section> {
     (!blocks.is_empty()).then_some(Section {
         id: "prompts",
         title: "Practical prompts".into(),
-        how: "The same prompts, greedily answered with each cache and checked by a pattern or a checker. `not decidable`: no check \
+        how: "The same prompts, greedily answered with each cache and checked by a pattern or a checker. “not decidable”: no check \
               could be made. A prompt that f16 fails too is beyond the model. Open a prompt to read the answers side by side.",
         blocks,
     })
@@ -52,19 +52,19 @@ fn add(prompts: &Prompts, blocks: &mut Vec<Block>) {
     };
     let rows = &prompts.prompts;
     let sums = std::iter::once(Cell::text("passed of decidable"));
-    let mut table = Table::new("Prompt by cache")
-        .column("prompt", rows.iter().map(|prompt| Cell::text(name(prompt))).chain(sums))
-        .column(
-            "category",
-            rows.iter()
-                .map(|prompt| prompt.category.clone().map_or(Cell::Missing, Cell::Text)),
-        );
+    let mut table =
+        Table::new("Prompt by cache").column("prompt", rows.iter().map(|prompt| Cell::text(name(prompt))).chain(sums));
     for cache in &caches {
         let decided: Vec<bool> = rows.iter().filter_map(|prompt| answer(prompt, cache)?.passed).collect();
         let sum = format!("{}/{}", decided.iter().filter(|passed| **passed).count(), decided.len());
         let cells = rows.iter().map(|prompt| verdict(answer(prompt, cache).as_ref()));
         table = table.column(cache, cells.chain([Cell::text(sum)]));
     }
+    table = table.column(
+        "category",
+        rows.iter()
+            .map(|prompt| prompt.category.clone().map_or(Cell::Missing, Cell::Text)),
+    );
     blocks.push(Block::Table(table));
     for prompt in rows {
         blocks.extend(answers(prompt));

@@ -1,7 +1,7 @@
 //! How much a cache changes what the model predicts, for its size.
 
 use super::{Block, Maker, Section, cache, heading, interval, percent, show};
-use crate::commands::report::charts::axis::{Axis, Scale, Unit, bytes, number};
+use crate::commands::report::charts::axis::{Axis, Scale, Unit, bytes, nats, number};
 use crate::commands::report::charts::line::Reference;
 use crate::commands::report::charts::scatter::{Dot, Group, Scatter};
 use crate::commands::report::html::{Cell, Table};
@@ -69,7 +69,7 @@ fn chart(perplexity: &Perplexity, base: &str, maker: &mut Maker) -> (Option<Bloc
             hollow,
             title: format!(
                 "{name}, {mode}: {} nats at {} bits",
-                super::interval_text(kl, number),
+                super::interval_text(kl, nats),
                 number(bits)
             ),
         };
@@ -96,7 +96,7 @@ fn chart(perplexity: &Perplexity, base: &str, maker: &mut Maker) -> (Option<Bloc
     let mut levels = Vec::new();
     if let Some(floor) = perplexity.floor.as_ref().and_then(|floor| floor.kl) {
         // far below everything it would press the measured caches together
-        let text = format!("noise floor, {base} against itself: {} nats", number(floor.estimate));
+        let text = format!("noise floor, {base} against itself: {} nats", nats(floor.estimate));
         if floor.estimate > low / 30.0 {
             low = low.min(floor.estimate);
             levels.push(Reference {
@@ -130,6 +130,12 @@ fn chart(perplexity: &Perplexity, base: &str, maker: &mut Maker) -> (Option<Bloc
     (Some(maker.figure("kld-by-bits", title, chart)), missing)
 }
 
+/// 6.3125 has five digits that count.
+fn bits(value: f64) -> String {
+    let text = format!("{value:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 fn table(perplexity: &Perplexity, base: &str) -> Table {
     let rows: Vec<(String, &Arm)> = perplexity
         .arms
@@ -152,7 +158,6 @@ fn table(perplexity: &Perplexity, base: &str) -> Table {
             .filter(|shares| !shares.is_empty())
             .map(|shares| shares.join(" · "))
     };
-    let nats = |x: f64| number(x);
     Table::new(format!("Compared with {base}; brackets: 95 % interval"))
         .column("cache", rows.iter().map(|(name, _)| Cell::text(name)))
         .column(
@@ -162,17 +167,14 @@ fn table(perplexity: &Perplexity, base: &str) -> Table {
         )
         .column(
             "bits/value",
-            rows.iter().map(|(_, arm)| Cell::number(arm.bits_per_value, number)),
+            rows.iter().map(|(_, arm)| Cell::number(arm.bits_per_value, bits)),
         )
         .column(
             "KV cache",
             rows.iter().map(|(_, arm)| Cell::number(arm.kv_bytes, bytes)),
         )
         .column("KL, nats", rows.iter().map(|(_, arm)| interval(arm.kl, nats)))
-        .column(
-            "KL 99.9 %",
-            rows.iter().map(|(_, arm)| Cell::number(arm.kl_p999, number)),
-        )
+        .column("KL 99.9 %", rows.iter().map(|(_, arm)| Cell::number(arm.kl_p999, nats)))
         .column(
             "same top token",
             rows.iter().map(|(_, arm)| interval(arm.same_top, percent)),

@@ -1,7 +1,7 @@
 //! Which layers, and which side of them, cost most.
 
 use super::{Block, Maker, Section, distinct, heading, interval};
-use crate::commands::report::charts::axis::{Axis, Scale, Unit, number};
+use crate::commands::report::charts::axis::{Axis, Scale, Unit, nats, number};
 use crate::commands::report::charts::columns::{Column, ColumnChart};
 use crate::commands::report::html::{Cell, Table};
 use crate::commands::report::read::{Results, Source};
@@ -51,7 +51,7 @@ fn add(sensitivity: &Sensitivity, maker: &mut Maker, blocks: &mut Vec<Block>) {
             let title = format!(
                 "layer {number_of}, {}: {} nats",
                 ["K", "V"][series],
-                super::interval_text(kl, number)
+                super::interval_text(kl, nats)
             );
             Some(Column {
                 group: number_of,
@@ -101,7 +101,7 @@ fn add(sensitivity: &Sensitivity, maker: &mut Maker, blocks: &mut Vec<Block>) {
             .layers
             .iter()
             .find(|layer| layer.layer == Some(at) && side(layer) == Some(wanted));
-        interval(found.and_then(|layer| layer.kl), number)
+        interval(found.and_then(|layer| layer.kl), nats)
     };
     let mut table = Table::new("KL divergence in nats; brackets: 95 % interval")
         .column("layer", layers.iter().map(|layer| Cell::text(number(*layer))))

@@ -1,7 +1,7 @@
 //! A long conversation: does the cache drift?
 
 use super::{Block, Maker, Section, cache, heading};
-use crate::commands::report::charts::axis::{Axis, Scale, Unit, number};
+use crate::commands::report::charts::axis::{Axis, Scale, Unit, nats, number};
 use crate::commands::report::charts::line::{LineChart, Point, Reference, Series};
 use crate::commands::report::html::{Cell, Table, Tone};
 use crate::commands::report::read::{Results, Source};
@@ -46,7 +46,7 @@ fn add(session: &Session, maker: &mut Maker, blocks: &mut Vec<Block>) {
             .filter_map(|turn| turn.kl.map(|kl| kl.estimate))
             .collect();
         let mean = values.iter().sum::<f64>() / values.len() as f64;
-        Cell::number((!values.is_empty()).then_some(mean), number)
+        Cell::number((!values.is_empty()).then_some(mean), nats)
     };
     let recalled = |cache: &SessionCache, late: bool| {
         let turns = cache
@@ -87,6 +87,7 @@ fn divergence(session: &Session, maker: &mut Maker) -> Option<Block> {
                 x,
                 y: kl.estimate,
                 spread: kl.bounds,
+                computed: false,
             })
         });
         let mut points: Vec<Point> = points.collect();

@@ -203,6 +203,11 @@ fn add(group: &Machine<'_>, maker: &mut Maker, blocks: &mut Vec<Block>) {
             "ratios to a baseline; they need runs that alternate (bench --ab).".into(),
         ));
     }
+    if !group.rows.iter().any(|row| row.row.kv_bytes_per_token.is_some()) {
+        blocks.push(Block::LeftOut(
+            "memory by context; the rows have no KV bytes per token, which llama-bench does not measure.".into(),
+        ));
+    }
     blocks.push(Block::Table(table(&group.rows)));
 }
 
@@ -251,6 +256,7 @@ fn chart(rows: &[Measured<'_>], y: &str, baseline: Option<&str>, maker: &mut Mak
             x: depth(row),
             y: *value,
             spread: *spread,
+            computed: false,
         };
         match series.iter_mut().find(|series| series.name == row.series) {
             Some(series) => series.points.push(point),
@@ -295,7 +301,7 @@ fn chart(rows: &[Measured<'_>], y: &str, baseline: Option<&str>, maker: &mut Mak
             high: deepest,
         },
         Unit::Tokens,
-        "depth, tokens in the cache",
+        "depth, tokens in the cache (compressed scale)",
     );
     x.ticks = Some(depths);
     Some(Either::Lines(LineChart {
