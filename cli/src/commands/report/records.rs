@@ -53,7 +53,7 @@ pub struct Perplexity {
     pub base: Option<String>,
     #[serde(deserialize_with = "or_default")]
     pub arms: Vec<Arm>,
-    pub floor: Option<Arm>,
+    pub floor: Option<Box<Arm>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -263,7 +263,13 @@ impl Plot {
             x: x.scale,
             y: y.scale,
         };
-        canvas.text(2.0, top - LINE / 2.0 - 8.0, Anchor::Start, "title", &fit(&y.title, canvas.width - 8.0));
+        canvas.text(
+            2.0,
+            top - LINE / 2.0 - 8.0,
+            Anchor::Start,
+            "title",
+            &fit(&y.title, canvas.width - 8.0),
+        );
         let mut last = f64::INFINITY;
         for (value, text) in y_labels {
             let at = plot.py(value);

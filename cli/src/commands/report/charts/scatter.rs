@@ -76,19 +76,34 @@ fn around(a: (f64, f64), b: (f64, f64), air: f64) -> Rect {
     }
 }
 
+impl Group {
+    /// Where each point is drawn. Two ways to measure one thing often agree, so they stand beside, not on, each other.
+    fn places(&self, plot: &Plot) -> Vec<(f64, f64)> {
+        const ASIDE: f64 = 5.5;
+        let both = self.dots.iter().any(|dot| dot.hollow) && self.dots.iter().any(|dot| !dot.hollow);
+        let aside = |dot: &Dot| match (both, dot.hollow) {
+            (false, _) => 0.0,
+            (true, false) => -ASIDE,
+            (true, true) => ASIDE,
+        };
+        self.dots
+            .iter()
+            .map(|dot| (plot.px(dot.x) + aside(dot), plot.py(dot.y)))
+            .collect()
+    }
+}
+
 impl Scatter {
     fn dots(&self, canvas: &mut Canvas, plot: &Plot, taken: &mut Vec<Rect>) {
-        let at = |dot: &Dot| (plot.px(dot.x), plot.py(dot.y));
         for group in &self.groups {
-            for pair in group.dots.windows(2) {
-                let (a, b) = (at(&pair[0]), at(&pair[1]));
+            for pair in group.places(plot).windows(2) {
+                let (a, b) = (pair[0], pair[1]);
                 canvas.line(a, b, "link");
                 taken.push(around(a, b, 1.5));
             }
         }
         for group in &self.groups {
-            for dot in &group.dots {
-                let (x, y) = at(dot);
+            for (dot, (x, y)) in group.dots.iter().zip(group.places(plot)) {
                 if let Some((low, high)) = dot.spread {
                     let (low, high) = (plot.py(low), plot.py(high));
                     canvas.whisker(x, low, high, group.style);
@@ -98,8 +113,7 @@ impl Scatter {
             }
         }
         for group in &self.groups {
-            for dot in &group.dots {
-                let (x, y) = at(dot);
+            for (dot, (x, y)) in group.dots.iter().zip(group.places(plot)) {
                 canvas.marker(x, y, group.style, dot.hollow, &dot.title);
             }
         }
@@ -143,8 +157,7 @@ fn place(group: &Group, plot: &Plot, text: &str, taken: &[Rect]) -> Option<(Rect
     let half = (width / 2.0, 7.0);
     for ring in 0..16 {
         let gap = 8.0 + 9.0 * f64::from(ring);
-        for dot in &group.dots {
-            let at = (plot.px(dot.x), plot.py(dot.y));
+        for at in group.places(plot) {
             // right, left, above, below, then the corners
             for (dx, dy) in [
                 (1.0, 0.0),

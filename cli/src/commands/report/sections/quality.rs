@@ -21,7 +21,7 @@ pub fn section(sources: &[Source], maker: &mut Maker) -> Option<Section> {
         title: "Quality by size".into(),
         how: "KL divergence says how far the predictions with a compressed cache are from those with the base cache, in nats per \
               token: 0 is no difference, lower is better, and each grid line is a fixed factor. Further left is smaller. Batched: \
-              the text is read in batches, as a prompt is. Decode: token by token, as an answer is written. Whiskers and brackets \
+              the text is read in batches, as a prompt is. Decode: token by token, as an answer is written; drawn a little to the right. Whiskers and brackets \
               are 95 % intervals; caches whose intervals overlap are not told apart by this measurement.",
         blocks,
     })
@@ -145,7 +145,7 @@ fn table(perplexity: &Perplexity, base: &str) -> Table {
             perplexity
                 .floor
                 .iter()
-                .map(|arm| (format!("noise floor ({base})"), arm)),
+                .map(|arm| (format!("noise floor ({base})"), arm.as_ref())),
         )
         .collect();
     let flips = |arm: &Arm| {

@@ -9,9 +9,12 @@ use serde_json::Value;
 /// Above this share of foreign work small differences in speed mean nothing.
 const LOUD: f64 = llama_turboquant::measure::Noise::TOLERABLE;
 
+/// A name and what it is.
+type Fact = (String, String);
+
 pub fn section(sources: &[Source]) -> Section {
     let mut blocks = vec![Block::Table(records(sources))];
-    let mut machines: Vec<(Vec<(String, String)>, Vec<&str>)> = Vec::new();
+    let mut machines: Vec<(Vec<Fact>, Vec<&str>)> = Vec::new();
     for source in sources {
         let facts = machine(source);
         if facts.is_empty() {
@@ -113,7 +116,7 @@ fn records(sources: &[Source]) -> Table {
 }
 
 /// Facts about machine and engine; a benchmark has them in its rows.
-fn machine(source: &Source) -> Vec<(String, String)> {
+fn machine(source: &Source) -> Vec<Fact> {
     let mut facts = Vec::new();
     if let Results::Bench(rows) = &source.results {
         for row in rows {
@@ -141,7 +144,7 @@ fn machine(source: &Source) -> Vec<(String, String)> {
 }
 
 /// Nested objects become one fact per leaf: `engine codec`.
-fn flatten(name: &str, value: &Value, facts: &mut Vec<(String, String)>) {
+fn flatten(name: &str, value: &Value, facts: &mut Vec<Fact>) {
     let child = |part: &str| {
         let part = part.replace('_', " ");
         if name.is_empty() {
