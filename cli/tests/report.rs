@@ -69,6 +69,9 @@ fn every_kind_of_record_becomes_one_page_and_its_charts() {
             "31 %, noisy",
             "✗</span> kill",
             "not decidable",
+            "2 of 8 rules broken",
+            "too_long, which was not run",
+            "2.6 %",
             "forgotten",
         ],
     );

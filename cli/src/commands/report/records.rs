@@ -104,6 +104,8 @@ pub struct Prompts {
 pub struct Prompt {
     pub id: Option<String>,
     pub category: Option<String>,
+    /// Why it was not asked.
+    pub not_run: Option<String>,
     #[serde(deserialize_with = "or_default")]
     pub answers: Vec<Answer>,
 }
@@ -113,6 +115,8 @@ pub struct Prompt {
 pub struct Answer {
     pub cache: Option<String>,
     pub passed: Option<bool>,
+    /// Why it did not pass, or why that cannot be decided.
+    pub why: Option<String>,
     pub answer: Option<String>,
     pub first_difference: Option<Difference>,
 }
@@ -257,6 +261,7 @@ pub struct BenchRow {
     pub rss_peak: Option<f64>,
     pub rss_predicted: Option<f64>,
     pub load_ms: Option<f64>,
+    pub foreign_cpu: Option<f64>,
     pub baseline: Option<Value>,
     #[serde(deserialize_with = "interval")]
     pub ratio: Option<Interval>,

@@ -67,6 +67,9 @@ fn add(prompts: &Prompts, blocks: &mut Vec<Block>) {
     );
     blocks.push(Block::Table(table));
     for prompt in rows {
+        if let Some(why) = &prompt.not_run {
+            blocks.push(Block::LeftOut(format!("{}, which was not run: {why}", name(prompt))));
+        }
         blocks.extend(answers(prompt));
     }
 }
@@ -96,7 +99,8 @@ fn answers(prompt: &Prompt) -> Option<Block> {
         } else {
             String::new()
         };
-        text += &format!("{}{difference}:\n{begin}{cut}\n\n", cache(answer.cache.as_ref()));
+        let why = answer.why.as_ref().map_or(String::new(), |why| format!("\n[{why}]"));
+        text += &format!("{}{difference}:{why}\n{begin}{cut}\n\n", cache(answer.cache.as_ref()));
     }
     (!text.is_empty()).then(|| Block::Details(format!("Answers to {}", name(prompt)), text.trim_end().to_owned()))
 }

@@ -101,7 +101,7 @@ fn records(sources: &[Source]) -> Table {
         .column(
             "foreign work",
             sources.iter().map(|source| {
-                let share = source.record.noise.as_ref().and_then(|noise| noise.foreign_cpu);
+                let share = foreign_work(source);
                 match share {
                     None => Cell::Missing,
                     Some(share) if share > LOUD => Cell::Badge(Tone::Warn, format!("{:.0} %, noisy", 100.0 * share)),
@@ -113,6 +113,14 @@ fn records(sources: &[Source]) -> Table {
             "command",
             sources.iter().map(|source| text(source.record.command.clone())),
         )
+}
+
+/// The share of processor time that others took; of a benchmark the worst row's.
+fn foreign_work(source: &Source) -> Option<f64> {
+    match &source.results {
+        Results::Bench(rows) => rows.iter().filter_map(|row| row.foreign_cpu).reduce(f64::max),
+        _ => source.record.noise.as_ref().and_then(|noise| noise.foreign_cpu),
+    }
 }
 
 /// Facts about machine and engine; a benchmark has them in its rows.
