@@ -57,8 +57,7 @@ fn models(sources: &[Source]) -> Vec<ModelMemory> {
         &mut models[index]
     }
     for source in sources {
-        let facts = source.record.model.as_ref();
-        let name = facts.and_then(|model| model.file.clone());
+        let name = source.record.model.as_ref().and_then(|model| model.file.clone());
         match &source.results {
             Results::Bench(rows) => {
                 for row in rows {
@@ -71,7 +70,6 @@ fn models(sources: &[Source]) -> Vec<ModelMemory> {
             }
             Results::Ceiling(ceiling) => {
                 let model = at(&mut models, name);
-                model.n_ctx_train = model.n_ctx_train.or(facts.and_then(|facts| facts.n_ctx_train));
                 for row in &ceiling.caches {
                     if let Some(each) = row.bytes_per_token {
                         model.per_token(&cache(row.cache.as_ref()), each);
@@ -89,7 +87,6 @@ fn models(sources: &[Source]) -> Vec<ModelMemory> {
                     .and_then(|s| s.get("n_ctx"))
                     .and_then(Value::as_f64);
                 let model = at(&mut models, name);
-                model.n_ctx_train = model.n_ctx_train.or(facts.and_then(|facts| facts.n_ctx_train));
                 for arm in &perplexity.arms {
                     if let Some((n_ctx, bytes)) = n_ctx.zip(arm.kv_bytes) {
                         let row = (cache(arm.cache.as_ref()), n_ctx, bytes);
@@ -100,6 +97,12 @@ fn models(sources: &[Source]) -> Vec<ModelMemory> {
                 }
             }
             _ => {}
+        }
+    }
+    // any record of a model may say how long its contexts are
+    for facts in sources.iter().filter_map(|source| source.record.model.as_ref()) {
+        if let Some(model) = models.iter_mut().find(|model| Some(&model.name) == facts.file.as_ref()) {
+            model.n_ctx_train = model.n_ctx_train.or(facts.n_ctx_train);
         }
     }
     models.retain(|model| !model.per_token.is_empty());

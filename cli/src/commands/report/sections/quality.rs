@@ -36,10 +36,7 @@ fn add(perplexity: &Perplexity, maker: &mut Maker, blocks: &mut Vec<Block>) {
     let (figure, missing) = chart(perplexity, base, maker);
     blocks.extend(figure);
     if !missing.is_empty() {
-        blocks.push(Block::LeftOut(format!(
-            "{} (no divergence above 0, or no bits per value).",
-            missing.join(", ")
-        )));
+        blocks.push(Block::LeftOut(format!("{}.", missing.join("; "))));
     }
     blocks.push(Block::Table(table(perplexity, base)));
 }
@@ -57,7 +54,10 @@ fn chart(perplexity: &Perplexity, base: &str, maker: &mut Maker) -> (Option<Bloc
             .filter(|(b, kl)| *b > 0.0 && kl.estimate > 0.0)
         else {
             if arm.cache.as_deref() != Some(base) {
-                missing.push(if hollow { format!("{name} (decode)") } else { name });
+                let mode = if hollow { " in decode mode" } else { "" };
+                missing.push(format!(
+                    "{name}{mode}, without a divergence above 0 or without bits per value"
+                ));
             }
             continue;
         };
@@ -103,6 +103,8 @@ fn chart(perplexity: &Perplexity, base: &str, maker: &mut Maker) -> (Option<Bloc
                 at: floor.estimate,
                 name: text,
             });
+        } else {
+            missing.push(format!("the {text}, far below the axis"));
         }
     }
     let widest = dots().map(|dot| dot.x).fold(0.0, f64::max);
