@@ -6,6 +6,7 @@ pub mod gate;
 pub mod measure;
 pub mod perplexity;
 pub mod sensitivity;
+pub mod report;
 
 pub use engine::{EngineArgs, ModelArgs, SamplingArgs};
 
@@ -50,6 +51,8 @@ pub enum Command {
     Sensitivity(sensitivity::SensitivityArgs),
     /// Score a text with any KV caches: perplexity as llama-perplexity has it, and divergence from an exact cache.
     Perplexity(perplexity::PerplexityArgs),
+    /// Make one page with charts and tables from the results of measurements.
+    Report(report::ReportArgs),
     /// Make models.
     #[command(subcommand)]
     Model(ModelCommand),

@@ -6,6 +6,7 @@ pub mod inspect;
 pub mod kv;
 pub mod model;
 pub mod perplexity;
+pub mod report;
 pub mod run;
 pub mod sensitivity;
 pub mod serve;
@@ -38,6 +39,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Command::Ceiling(args) => ceiling::run(&args),
         Command::Sensitivity(args) => sensitivity::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Model(args) => model::run(&args),
     }
 }
