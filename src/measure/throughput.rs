@@ -139,7 +139,10 @@ impl Speed {
     /// Tokens per second of each run.
     pub fn tokens_per_second(&self) -> Vec<f64> {
         let tokens = f64::from(self.test.n_tokens());
-        self.runs.iter().map(|run| tokens / run.elapsed().as_secs_f64()).collect()
+        self.runs
+            .iter()
+            .map(|run| tokens / run.elapsed().as_secs_f64())
+            .collect()
     }
 
     /// Median milliseconds until the first token is known; `None` without a prompt.
@@ -304,7 +307,14 @@ pub fn throughput(
         .enumerate()
         .filter_map(|(arm, ((facts, workload), runs))| {
             let test = workload.test;
-            Some((arm, Speed { test, runs, facts: facts? }))
+            Some((
+                arm,
+                Speed {
+                    test,
+                    runs,
+                    facts: facts?,
+                },
+            ))
         })
         .collect();
     Throughput {
@@ -424,7 +434,10 @@ mod tests {
         assert!((slow.latency().unwrap().p50_ms - 10.0).abs() < 1e-9);
         let fast = speed(vec![run(30, 5), run(80, 5)]);
         let ratio = fast.ratio(&slow, &Bootstrap::default());
-        assert!((ratio.estimate - 2.0).abs() < 1e-9 && ratio.half_width() < 1e-9, "{ratio:?}");
+        assert!(
+            (ratio.estimate - 2.0).abs() < 1e-9 && ratio.half_width() < 1e-9,
+            "{ratio:?}"
+        );
         assert_eq!(speed(vec![]).first_token_ms(), None);
         assert_eq!(speed(vec![]).latency(), None);
     }

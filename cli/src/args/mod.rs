@@ -1,8 +1,11 @@
 //! What can be typed. Declaration only; `settings` turns it into validated types.
 
+pub mod bench;
 mod engine;
+pub mod lists;
 pub mod measure;
 
+pub use bench::BenchArgs;
 pub use engine::{EngineArgs, ModelArgs, SamplingArgs};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
@@ -38,6 +41,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Check this build: the codec's acceptance tests on this CPU and every device. Exit code 1 if one fails.
     Verify(VerifyArgs),
+    /// Measure speed and memory over KV caches, with llama-bench's options and output.
+    Bench(Box<BenchArgs>),
     /// Make models.
     #[command(subcommand)]
     Model(ModelCommand),
@@ -162,7 +167,7 @@ pub struct SynthArgs {
 }
 
 /// llama.cpp's short options of several letters, which clap does not know.
-const SHORT: [(&str, &str); 10] = [
+const SHORT: &[(&str, &str)] = &[
     ("-ctk", "--cache-type-k"),
     ("-ctv", "--cache-type-v"),
     ("-ngl", "--gpu-layers"),
@@ -173,6 +178,28 @@ const SHORT: [(&str, &str); 10] = [
     ("-sys", "--system-prompt"),
     ("-no-cnv", "--raw"),
     ("--n-predict", "--predict"),
+    ("-pg", "--pg"),
+    ("-fa", "--flash-attn"),
+    ("-mmp", "--mmap"),
+    ("-lm", "--load-mode"),
+    ("-oe", "--output-err"),
+    ("-ncmoe", "--n-cpu-moe"),
+    ("-sm", "--split-mode"),
+    ("-mg", "--main-gpu"),
+    ("-dev", "--device"),
+    ("-lzm", "--lazy-mode"),
+    ("-dio", "--direct-io"),
+    ("-embd", "--embeddings"),
+    ("-ts", "--tensor-split"),
+    ("-ot", "--override-tensor"),
+    ("-nopo", "--no-op-offload"),
+    ("-fitt", "--fit-target"),
+    ("-fitc", "--fit-ctx"),
+    ("-hf", "--hf-repo"),
+    ("-hfr", "--hf-repo"),
+    ("-hff", "--hf-file"),
+    ("-hft", "--hf-token"),
+    ("-rpc", "--rpc"),
 ];
 
 /// Spells out llama.cpp's short options of several letters.

@@ -1,5 +1,6 @@
 //! One module per subcommand.
 
+pub mod bench;
 pub mod inspect;
 pub mod kv;
 pub mod model;
@@ -30,6 +31,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Command::Kv(args) => kv::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Model(args) => model::run(&args),
     }
 }

@@ -390,7 +390,9 @@ fn attention(context: &Context) -> Result<(String, bool)> {
 
 /// The bytes that lie in main memory, of bytes by the engine's buffer names.
 fn host_bytes(buffers: &BTreeMap<String, u64>) -> u64 {
-    let devices = Backend::init().and_then(|backend| backend.devices()).unwrap_or_default();
+    let devices = Backend::init()
+        .and_then(|backend| backend.devices())
+        .unwrap_or_default();
     let of_a_card = |name: &str| {
         devices
             .iter()
