@@ -155,6 +155,11 @@ impl<'a> Contexts<'a> {
         self.fill(number)
     }
 
+    /// Whether a context has threads of its own, beside the one that calls it.
+    fn has_workers(&self) -> bool {
+        self.arms.iter().flatten().any(|arm| arm.context.config().n_threads > 1)
+    }
+
     fn arm(&mut self, number: usize) -> Result<&mut Arm> {
         self.arms
             .get_mut(number)
@@ -234,7 +239,7 @@ impl Executor for Contexts<'_> {
     fn run(&mut self, number: usize) -> Result<Run> {
         let test = self.workloads[number].test;
         self.rewind(number)?;
-        if self.arms.iter().flatten().count() > 1 {
+        if self.arms.iter().flatten().count() > 1 && self.has_workers() {
             // the other contexts' threads must be asleep, and this one's awake, as they are when it runs alone
             wait_until_idle();
             let token = self.tokens(1);

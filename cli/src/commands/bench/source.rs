@@ -83,7 +83,7 @@ pub fn check(source: &Source, group: &Group, args: &BenchArgs) -> Result<()> {
     for (workload, cache) in workloads.iter().zip(&group.caches) {
         workload
             .check(&source.meta)
-            .with_context(|| format!("{}: {} over {cache}", source.name(), group.test))?;
+            .with_context(|| format!("{}, cache {cache}", source.name()))?;
     }
     Ok(())
 }
