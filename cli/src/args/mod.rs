@@ -1,13 +1,16 @@
 //! What can be typed. Declaration only; `settings` turns it into validated types.
 
+pub mod bench;
 pub mod ceiling;
 mod engine;
 pub mod gate;
+pub mod lists;
 pub mod measure;
 pub mod perplexity;
-pub mod sensitivity;
 pub mod report;
+pub mod sensitivity;
 
+pub use bench::BenchArgs;
 pub use engine::{EngineArgs, ModelArgs, SamplingArgs};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
@@ -43,14 +46,16 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Check this build: the codec's acceptance tests on this CPU and every device. Exit code 1 if one fails.
     Verify(VerifyArgs),
-    /// Ship or stop: everything a cache must reach against f16, as a table. Exit code 0 pass, 1 fail, 2 stop.
-    Gate(gate::GateArgs),
-    /// Find the longest context before memory refuses, by plan and by trial, for each cache.
-    Ceiling(ceiling::CeilingArgs),
-    /// Find which layers and which side, K or V, need the bits, and make a layer map of a given size.
-    Sensitivity(sensitivity::SensitivityArgs),
+    /// Measure speed and memory over KV caches, with llama-bench's options and output.
+    Bench(Box<BenchArgs>),
     /// Score a text with any KV caches: perplexity as llama-perplexity has it, and divergence from an exact cache.
     Perplexity(perplexity::PerplexityArgs),
+    /// Find which layers and which side, K or V, need the bits, and make a layer map of a given size.
+    Sensitivity(sensitivity::SensitivityArgs),
+    /// Find the longest context before memory refuses, by plan and by trial, for each cache.
+    Ceiling(ceiling::CeilingArgs),
+    /// Ship or stop: everything a cache must reach against f16, as a table. Exit code 0 pass, 1 fail, 2 stop.
+    Gate(gate::GateArgs),
     /// Make one page with charts and tables from the results of measurements.
     Report(report::ReportArgs),
     /// Make models.
@@ -177,7 +182,7 @@ pub struct SynthArgs {
 }
 
 /// llama.cpp's short options of several letters, which clap does not know.
-const SHORT: [(&str, &str); 10] = [
+const SHORT: &[(&str, &str)] = &[
     ("-ctk", "--cache-type-k"),
     ("-ctv", "--cache-type-v"),
     ("-ngl", "--gpu-layers"),
@@ -188,6 +193,28 @@ const SHORT: [(&str, &str); 10] = [
     ("-sys", "--system-prompt"),
     ("-no-cnv", "--raw"),
     ("--n-predict", "--predict"),
+    ("-pg", "--pg"),
+    ("-fa", "--flash-attn"),
+    ("-mmp", "--mmap"),
+    ("-lm", "--load-mode"),
+    ("-oe", "--output-err"),
+    ("-ncmoe", "--n-cpu-moe"),
+    ("-sm", "--split-mode"),
+    ("-mg", "--main-gpu"),
+    ("-dev", "--device"),
+    ("-lzm", "--lazy-mode"),
+    ("-dio", "--direct-io"),
+    ("-embd", "--embeddings"),
+    ("-ts", "--tensor-split"),
+    ("-ot", "--override-tensor"),
+    ("-nopo", "--no-op-offload"),
+    ("-fitt", "--fit-target"),
+    ("-fitc", "--fit-ctx"),
+    ("-hf", "--hf-repo"),
+    ("-hfr", "--hf-repo"),
+    ("-hff", "--hf-file"),
+    ("-hft", "--hf-token"),
+    ("-rpc", "--rpc"),
 ];
 
 /// Spells out llama.cpp's short options of several letters.

@@ -1,5 +1,6 @@
 //! One module per subcommand.
 
+pub mod bench;
 pub mod ceiling;
 pub mod gate;
 pub mod inspect;
@@ -40,6 +41,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Command::Sensitivity(args) => sensitivity::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Model(args) => model::run(&args),
     }
 }

@@ -162,10 +162,7 @@ impl Sink {
             if path.is_dir() {
                 bail!("cannot write {}: it is a directory", path.display());
             }
-            drop(
-                tempfile::NamedTempFile::new_in(directory(path))
-                    .with_context(|| format!("cannot write {}", path.display()))?,
-            );
+            drop(temporary_beside(path).with_context(|| format!("cannot write {}", path.display()))?);
         }
         Ok(Self {
             json: args.json,
@@ -210,13 +207,25 @@ impl Sink {
 /// If its directory cannot be written.
 pub fn write_whole(path: &Path, text: &str) -> Result<()> {
     let attempt = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(directory(path))?;
+        let mut file = temporary_beside(path)?;
         file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         Ok(())
     };
     attempt().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A file that will be renamed to `path`, with the permissions that a new file has there (temporary files are private by
+/// default, and results are for others too).
+fn temporary_beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666)); // less what the user's mask takes away
+    }
+    builder.tempfile_in(directory(path))
 }
 
 fn directory(path: &Path) -> &Path {
@@ -278,5 +287,13 @@ mod tests {
         write_whole(&path, "short").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "short");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let plain = dir.path().join("plain");
+            std::fs::write(&plain, "x").unwrap();
+            let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+            assert_eq!(mode(&path), mode(&plain), "as readable as any file");
+        }
     }
 }

@@ -144,7 +144,7 @@ impl<'a> Contexts<'a> {
         let depth = self.workloads[number].test.n_depth as i32;
         let meta = self.host.model.meta();
         // a window has moved on, a state has no memory: what is left after a removal is not what was there
-        let exact = !(meta.swa && !self.workloads[number].kv.swa_full) && !meta.recurrent && !meta.hybrid;
+        let exact = (!meta.swa || self.workloads[number].kv.swa_full) && !meta.recurrent && !meta.hybrid;
         let mut memory = self.arm(number)?.context.memory();
         if depth > 0 && exact && memory.remove(0, depth..i32::MAX) {
             return Ok(());
@@ -153,6 +153,11 @@ impl<'a> Contexts<'a> {
             memory.clear();
         }
         self.fill(number)
+    }
+
+    /// Whether a context has threads of its own, beside the one that calls it.
+    fn has_workers(&self) -> bool {
+        self.arms.iter().flatten().any(|arm| arm.context.config().n_threads > 1)
     }
 
     fn arm(&mut self, number: usize) -> Result<&mut Arm> {
@@ -234,7 +239,7 @@ impl Executor for Contexts<'_> {
     fn run(&mut self, number: usize) -> Result<Run> {
         let test = self.workloads[number].test;
         self.rewind(number)?;
-        if self.arms.iter().flatten().count() > 1 {
+        if self.arms.iter().flatten().count() > 1 && self.has_workers() {
             // the other contexts' threads must be asleep, and this one's awake, as they are when it runs alone
             wait_until_idle();
             let token = self.tokens(1);
