@@ -105,10 +105,14 @@ pub fn last_that(most: u32, mut holds: impl FnMut(u32) -> bool) -> Option<u32> {
     if most == 0 || !holds(1) {
         return None;
     }
-    let (mut good, mut bad) = (1, most.saturating_add(1));
-    while bad - good > 1 {
-        let middle = good + (bad - good) / 2;
-        if holds(middle) { good = middle } else { bad = middle }
+    let (mut good, mut most) = (1, most);
+    while good < most {
+        let middle = good + (most - good).div_ceil(2);
+        if holds(middle) {
+            good = middle;
+        } else {
+            most = middle - 1;
+        }
     }
     Some(good)
 }
