@@ -94,7 +94,8 @@ pub struct Facts {
     /// Most bytes of main memory that the process occupied, all arms that were open at the time included.
     pub rss_peak: Option<u64>,
     /// The same by plan: what it occupied before the model was loaded, and weights, caches and compute buffers in main
-    /// memory.
+    /// memory. Where weights are rearranged from a mapped file it is an upper bound: the engine gives back the pages behind
+    /// the last weights that it uses in place.
     pub rss_predicted: Option<u64>,
 }
 
@@ -160,7 +161,8 @@ impl<'a> Contexts<'a> {
         let depth = self.workloads[number].test.n_depth as i32;
         let meta = self.host.model.meta();
         // a window has moved on, a state has no memory: what is left after a removal is not what was there
-        let exact = !(meta.swa && !self.workloads[number].kv.swa_full) && !meta.recurrent && !meta.hybrid;
+        let moves_on = meta.swa && !self.workloads[number].kv.swa_full;
+        let exact = !(moves_on || meta.recurrent || meta.hybrid);
         let mut memory = self.arm(number)?.context.memory();
         if depth > 0 && exact && memory.remove(0, depth..i32::MAX) {
             return Ok(());
