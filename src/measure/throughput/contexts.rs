@@ -16,22 +16,24 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Host {
     model: Model,
+    mmap: bool,
     load: Duration,
     resident_before: Option<u64>,
 }
 
 impl Host {
-    /// Loads a model and takes the time. Files that were read lately come from the system's cache: only the first load
+    /// Loads a model, mapping its file or reading it, and takes the time. Files that were read lately come from the system's cache: only the first load
     /// after a start of the machine is a cold one.
     ///
     /// # Errors
     /// As [`ModelBuilder::load`].
-    pub fn load(builder: ModelBuilder) -> Result<Self> {
+    pub fn load(builder: ModelBuilder, mmap: bool) -> Result<Self> {
         let resident_before = memory::resident();
         let started = Instant::now();
-        let model = builder.load()?;
+        let model = builder.mmap(mmap).load()?;
         Ok(Self {
             model,
+            mmap,
             load: started.elapsed(),
             resident_before,
         })
@@ -40,6 +42,20 @@ impl Host {
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// Bytes of main memory that weights in these buffers occupy. Pages of a mapped file count like others; those that were
+    /// only read to rearrange weights for this CPU stay in the mapping, too.
+    fn weights(&self, buffers: &BTreeMap<String, u64>) -> u64 {
+        const PLAIN: &str = "CPU";
+        let host = host_bytes(buffers);
+        let in_place = buffers.get(PLAIN).copied().unwrap_or(0);
+        let rearranged = host > in_place;
+        if !self.mmap || !rearranged {
+            return host;
+        }
+        let on_cards: u64 = buffers.values().sum::<u64>() - host;
+        host + self.model.meta().size.saturating_sub(in_place + on_cards)
     }
 
     /// Whether the caches of all workloads fit the memory at the same time, by plan. Workloads that cannot run at all fit:
@@ -78,7 +94,8 @@ pub struct Facts {
     /// Most bytes of main memory that the process occupied, all arms that were open at the time included.
     pub rss_peak: Option<u64>,
     /// The same by plan: what it occupied before the model was loaded, and weights, caches and compute buffers in main
-    /// memory.
+    /// memory. Where weights are rearranged from a mapped file it is an upper bound: the engine gives back the pages behind
+    /// the last weights that it uses in place.
     pub rss_predicted: Option<u64>,
 }
 
@@ -145,6 +162,8 @@ impl<'a> Contexts<'a> {
         let meta = self.host.model.meta();
         // a window has moved on, a state has no memory: what is left after a removal is not what was there
         let exact = (!meta.swa || self.workloads[number].kv.swa_full) && !meta.recurrent && !meta.hybrid;
+        let moves_on = meta.swa && !self.workloads[number].kv.swa_full;
+        let exact = !(moves_on || meta.recurrent || meta.hybrid);
         let mut memory = self.arm(number)?.context.memory();
         if depth > 0 && exact && memory.remove(0, depth..i32::MAX) {
             return Ok(());
@@ -171,8 +190,8 @@ impl<'a> Contexts<'a> {
     fn predicted(&self) -> Option<u64> {
         let open = self.arms.iter().flatten();
         let arms: u64 = open.clone().map(|arm| arm.host_bytes).sum();
-        let weights = open.last()?.context.memory_use().ok()?.model;
-        Some(self.host.resident_before? + host_bytes(&weights) + arms)
+        let buffers = open.last()?.context.memory_use().ok()?.model;
+        Some(self.host.resident_before? + self.host.weights(&buffers) + arms)
     }
 }
 
@@ -401,7 +420,7 @@ fn host_bytes(buffers: &BTreeMap<String, u64>) -> u64 {
     let of_a_card = |name: &str| {
         devices
             .iter()
-            .any(|device| device.kind == DeviceKind::Gpu && name.starts_with(&device.name))
+            .any(|device| device.kind == DeviceKind::Gpu && name.starts_with(device.name.as_str()))
     };
     buffers
         .iter()

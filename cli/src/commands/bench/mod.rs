@@ -98,7 +98,7 @@ impl Bench<'_> {
                     true => ControlFlow::Break(()),
                     false => ControlFlow::Continue(()),
                 });
-                loaded = Some((settings, Host::load(builder)?));
+                loaded = Some((settings, Host::load(builder, group.load_mode.maps())?));
             }
             let Some((_, host)) = &loaded else { continue };
             self.say(&format!("benchmark {}/{}: {group}", number + 1, plan.groups.len()));

@@ -68,9 +68,7 @@ impl Source {
 
     /// How a group loads it.
     pub fn builder(&self, group: &Group) -> ModelBuilder {
-        Model::builder(&self.path)
-            .gpu_layers(group.gpu_layers())
-            .mmap(group.load_mode.maps())
+        Model::builder(&self.path).gpu_layers(group.gpu_layers())
     }
 }
 
