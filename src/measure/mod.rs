@@ -2,7 +2,7 @@
 //! between the runs and without the command line.
 //!
 //! [`divergence`] compares caches token by token, [`perplexity`] scores one of them, [`needles`] asks for facts in long
-//! prompts, and [`stats`] turns samples into numbers with intervals. Each takes a progress function and stops by the
+//! prompts, [`prompts`] asks for practical work, and [`stats`] turns samples into numbers with intervals. Each takes a progress function and stops by the
 //! [`CancelToken`](crate::CancelToken) of its [`Options`].
 //!
 //! ```no_run
@@ -27,6 +27,7 @@ mod divergence;
 mod environment;
 mod needle;
 mod perplexity;
+pub mod prompts;
 mod scores;
 pub mod stats;
 

@@ -2,6 +2,7 @@
 
 mod engine;
 pub mod measure;
+pub mod prompts;
 
 pub use engine::{EngineArgs, ModelArgs, SamplingArgs};
 
@@ -38,6 +39,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Check this build: the codec's acceptance tests on this CPU and every device. Exit code 1 if one fails.
     Verify(VerifyArgs),
+    /// Ask practical prompts of several KV caches (or servers) and compare the answers.
+    Prompts(prompts::PromptsArgs),
     /// Make models.
     #[command(subcommand)]
     Model(ModelCommand),
