@@ -286,8 +286,8 @@ impl Rule {
     pub(super) fn check(&self, text: &str) -> Result<(), String> {
         let broken = |why: String| Err(format!("{} ({why})", self.what));
         let matches_of = |pattern: &Pattern| pattern.0.find_iter(text).count();
-        if let Some(pattern) = self.matches.as_ref().filter(|pattern| !pattern.is_match(text)) {
-            return broken(format!("nothing matches `{}`", shorten(pattern.as_str())));
+        if self.matches.as_ref().is_some_and(|pattern| !pattern.is_match(text)) {
+            return broken("not found".into());
         }
         if let Some(found) = self.absent.as_ref().and_then(|pattern| pattern.0.find(text)) {
             return broken(format!("there is `{}`", shorten(found.as_str())));

@@ -162,7 +162,11 @@ impl Outcomes {
                 Some(Verdict::Kept) => summary.kept += 1,
                 Some(Verdict::Degraded) => summary.degraded += 1,
             }
-            if answer.is_some_and(|answer| answer.passed.is_some() && answer.first_difference.is_none()) {
+            let compared = |answer: &&AnswerOutcome| answer.verdict.is_some_and(|verdict| verdict != Verdict::NotRun);
+            if answer
+                .filter(compared)
+                .is_some_and(|answer| answer.first_difference.is_none())
+            {
                 summary.identical += 1;
             }
         }
