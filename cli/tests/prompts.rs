@@ -49,7 +49,7 @@ const TURBO3: &str = "faq_explain_turbo3";
 fn the_embedded_model_is_asked_what_it_knows_and_the_record_has_it_all() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("record.json");
-    let only = format!("{TURBO3},tool_get_time");
+    let only = format!("{TURBO3},tool_get_time,no_tool_34,recall_6_turns_a,json_eva,needle_600");
     let args = [
         "--only",
         &only,
@@ -66,7 +66,7 @@ fn the_embedded_model_is_asked_what_it_knows_and_the_record_has_it_all() {
         &stdout,
         &[
             "the reference is f16",
-            "2 of 2 decidable prompts kept",
+            "6 of 6 decidable prompts kept",
             "the answers are equal",
             "turbo2: pass",
         ],
@@ -252,7 +252,8 @@ impl Served {
             .unwrap();
         let url = line.trim().strip_prefix("listening on ").unwrap().to_owned();
         let end = Instant::now() + Duration::from_secs(30);
-        while Instant::now() < end && !Self::is_ready(&url) {
+        while !Self::is_ready(&url) {
+            assert!(Instant::now() < end, "{url} does not get ready");
             std::thread::sleep(Duration::from_millis(50));
         }
         Self(child, url)
@@ -264,7 +265,7 @@ impl Served {
             return false;
         };
         let mut answer = String::new();
-        let asked = socket.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let asked = socket.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         asked.and_then(|()| socket.read_to_string(&mut answer)).is_ok() && answer.starts_with("HTTP/1.1 200")
     }
 }
@@ -300,6 +301,10 @@ fn our_own_server_is_asked_like_any_other_and_compared_with_a_record() {
     let (stdout, stderr, code) = with(&["--against", out.to_str().unwrap()]);
     assert_eq!(code, Some(0), "{stderr}");
     says(&stdout, &["(record)", "3 of 3 decidable"]);
+    let other = format!("{}/v1", server.1);
+    let (stdout, stderr, code) = with(&["--url", &other, "--only", TURBO3]);
+    assert_eq!(code, Some(0), "{stderr}");
+    says(&stdout, &[&format!("| {other} |")]);
     let record: Value = serde_json::from_str(&record).unwrap();
     assert_eq!(record["model"]["n_params"], Value::Null);
     assert!(

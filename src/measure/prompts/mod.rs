@@ -35,7 +35,7 @@ mod set;
 pub use check::{Answer, Checker, Count, NumberCheck, Pattern, Range, Rule, RulesCheck, ToolCallCheck};
 pub use code::CodeCheck;
 pub use generated::{Generated, Insertion, Kind};
-pub use outcome::{AnswerOutcome, Difference, Outcome, Outcomes, PASS_SHARE, Summary, Verdict, first_difference};
+pub use outcome::{AnswerOutcome, Difference, Outcome, Outcomes, Summary, Verdict, first_difference};
 pub use prepare::{EstimatedSizer, GeneratedSize, ModelSizer, Prepared, Sizer, prepare};
 pub use run::{Answered, NamedCache, Place, Plan, Reply, Request, Responder, RunOptions, ask_all, run};
 pub use set::{PLACEHOLDER, Prompt, PromptSet, Turn};

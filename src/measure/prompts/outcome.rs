@@ -91,9 +91,6 @@ impl Verdict {
     }
 }
 
-/// The share of decidable prompts that must be kept: nine of ten.
-pub const PASS_SHARE: f64 = 0.9;
-
 /// What a candidate's verdicts add up to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
@@ -139,7 +136,8 @@ impl AnswerOutcome {
 impl Summary {
     /// Whether nine of ten decidable prompts were kept; `None`: there is no decidable one, so nothing is known.
     pub fn passes(&self) -> Option<bool> {
-        (self.decidable > 0).then(|| self.kept as f64 >= PASS_SHARE * self.decidable as f64)
+        // in whole numbers: 0.9 has no exact binary form
+        (self.decidable > 0).then_some(10 * self.kept >= 9 * self.decidable)
     }
 }
 
@@ -315,6 +313,7 @@ mod tests {
             outcomes(&pairs).summaries()[0].passes()
         };
         assert_eq!(run(9, 1), Some(true));
+        assert_eq!(run(63, 7), Some(true));
         assert_eq!(run(8, 2), Some(false));
         assert_eq!(run(8, 1), Some(false), "eight of nine are less than nine of ten");
         assert_eq!(run(0, 0), None);

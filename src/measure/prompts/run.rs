@@ -77,7 +77,7 @@ pub struct Request<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answered {
     /// An answer.
-    Reply(Reply),
+    Reply(Box<Reply>),
     /// This prompt is not possible, because.
     Refused(String),
 }
@@ -264,7 +264,7 @@ fn ask<R: Responder>(prompt: &Prompt, prepared: &Prepared, responder: &mut R) ->
             continues: i > 0,
         };
         let reply = match responder.answer(&request)? {
-            Answered::Reply(reply) => reply,
+            Answered::Reply(reply) => *reply,
             Answered::Refused(why) => return Ok(AnswerOutcome::missing(why)),
         };
         let text = without_thoughts(reply.message.content.as_deref().unwrap_or(""));
@@ -410,14 +410,14 @@ impl Responder for Local {
             FinishReason::Length => "length",
             _ => "stop",
         };
-        Ok(Answered::Reply(Reply {
+        Ok(Answered::Reply(Box::new(Reply {
             message,
             raw,
             tokens: Some(tokens),
             n_prompt: Some(prefill.n_prompt),
             n_tokens: Some(stats.n_tokens),
             finish: Some(finish.into()),
-        }))
+        })))
     }
 }
 

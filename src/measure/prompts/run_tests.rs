@@ -10,7 +10,7 @@ struct Scripted {
 }
 
 fn says(text: &str) -> Result<Answered> {
-    Ok(Answered::Reply(Reply {
+    Ok(Answered::Reply(Box::new(Reply {
         message: ChatMessage {
             content: Some(text.into()),
             ..ChatMessage::default()
@@ -20,7 +20,7 @@ fn says(text: &str) -> Result<Answered> {
         n_prompt: Some(7),
         n_tokens: Some(text.len()),
         finish: Some("stop".into()),
-    }))
+    })))
 }
 
 impl Responder for Scripted {

@@ -191,7 +191,7 @@ impl Responder for Endpoint {
         }
         let parsed: Value = serde_json::from_str(&text).map_err(|_| self.garbage(PATH, &text))?;
         reply_of(&parsed)
-            .map(Answered::Reply)
+            .map(|reply| Answered::Reply(Box::new(reply)))
             .ok_or_else(|| self.garbage(PATH, &text))
     }
 }
