@@ -6,6 +6,8 @@
 //! context can be, [`gate`] judges, and [`stats`] turns samples into numbers with intervals. Each takes a progress function
 //! and stops by the [`CancelToken`](crate::CancelToken) of its options, with what it has measured until then.
 //! [`Comparison`] and [`Scoring`] are the same measurements one chunk at a time.
+//! prompts, [`prompts`] asks for practical work, and [`stats`] turns samples into numbers with intervals. Each takes a progress function and stops by the
+//! [`CancelToken`](crate::CancelToken) of its [`Options`].
 //!
 //! ```no_run
 //! use llama_turboquant::measure::{Arm, Corpus, Options, Pair, divergence, stats::Bootstrap};
@@ -35,6 +37,7 @@ mod needle;
 mod perplexity;
 mod plan;
 mod resident;
+pub mod prompts;
 mod scores;
 mod sensitivity;
 mod statistics;

@@ -9,6 +9,7 @@ pub mod measure;
 pub mod perplexity;
 pub mod report;
 pub mod sensitivity;
+pub mod prompts;
 
 pub use bench::BenchArgs;
 pub use engine::{EngineArgs, ModelArgs, SamplingArgs};
@@ -58,6 +59,8 @@ pub enum Command {
     Gate(gate::GateArgs),
     /// Make one page with charts and tables from the results of measurements.
     Report(report::ReportArgs),
+    /// Ask practical prompts of several KV caches (or servers) and compare the answers.
+    Prompts(prompts::PromptsArgs),
     /// Make models.
     #[command(subcommand)]
     Model(ModelCommand),

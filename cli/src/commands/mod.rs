@@ -8,6 +8,7 @@ pub mod kv;
 pub mod model;
 pub mod perplexity;
 pub mod report;
+pub mod prompts;
 pub mod run;
 pub mod sensitivity;
 pub mod serve;
@@ -42,6 +43,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Prompts(args) => prompts::run(&args),
         Command::Model(args) => model::run(&args),
     }
 }

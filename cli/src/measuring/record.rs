@@ -15,7 +15,7 @@ pub const SCHEMA: &str = "llama-turboquant/1";
 
 /// What was measured.
 #[derive(Debug, Clone, Serialize)]
-pub struct Record<R> {
+pub struct Record<R, M = ModelFacts> {
     /// [`SCHEMA`].
     pub schema: &'static str,
     /// The subcommand.
@@ -28,8 +28,8 @@ pub struct Record<R> {
     pub command: String,
     /// The machine and the engine.
     pub environment: Environment,
-    /// The model.
-    pub model: ModelFacts,
+    /// The model: [`ModelFacts`], or what is known of one elsewhere.
+    pub model: M,
     /// What the subcommand was told to do.
     pub settings: serde_json::Value,
     /// Everything that was asked for is there. False while it runs, and after Ctrl-C.
@@ -101,12 +101,12 @@ impl Program {
     }
 }
 
-impl<R: Serialize> Record<R> {
+impl<R: Serialize, M: Serialize> Record<R, M> {
     /// A record of `kind` that begins now.
     ///
     /// # Errors
     /// If the engine cannot tell what it is.
-    pub fn new(kind: &'static str, model: ModelFacts, settings: impl Serialize, results: R) -> Result<Self> {
+    pub fn new(kind: &'static str, model: M, settings: impl Serialize, results: R) -> Result<Self> {
         Ok(Self {
             schema: SCHEMA,
             kind,
@@ -179,7 +179,7 @@ impl Sink {
     ///
     /// # Errors
     /// If the file cannot be written any more.
-    pub fn keep<R: Serialize>(&self, record: &Record<R>) -> Result<()> {
+    pub fn keep<R: Serialize, M: Serialize>(&self, record: &Record<R, M>) -> Result<()> {
         let Some(path) = &self.file else { return Ok(()) };
         write_whole(path, &(serde_json::to_string_pretty(record)? + "\n"))
     }
@@ -188,7 +188,7 @@ impl Sink {
     ///
     /// # Errors
     /// As [`keep`](Self::keep), and if standard output is closed.
-    pub fn finish<R: Serialize>(&self, record: &Record<R>) -> Result<()> {
+    pub fn finish<R: Serialize, M: Serialize>(&self, record: &Record<R, M>) -> Result<()> {
         self.keep(record)?;
         for warning in &record.warnings {
             eprintln!("warning: {warning}");
