@@ -7,9 +7,9 @@ pub mod gate;
 pub mod lists;
 pub mod measure;
 pub mod perplexity;
+pub mod prompts;
 pub mod report;
 pub mod sensitivity;
-pub mod prompts;
 
 pub use bench::BenchArgs;
 pub use engine::{EngineArgs, ModelArgs, SamplingArgs};

@@ -22,8 +22,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Loads a model, mapping its file or reading it, and takes the time. Files that were read lately come from the system's cache: only the first load
-    /// after a start of the machine is a cold one.
+    /// Loads a model, mapping its file or reading it, and takes the time. Files that were read lately come from the system's
+    /// cache: only the first load after a start of the machine is a cold one.
     ///
     /// # Errors
     /// As [`ModelBuilder::load`].
@@ -161,7 +161,6 @@ impl<'a> Contexts<'a> {
         let depth = self.workloads[number].test.n_depth as i32;
         let meta = self.host.model.meta();
         // a window has moved on, a state has no memory: what is left after a removal is not what was there
-        let exact = (!meta.swa || self.workloads[number].kv.swa_full) && !meta.recurrent && !meta.hybrid;
         let moves_on = meta.swa && !self.workloads[number].kv.swa_full;
         let exact = !(moves_on || meta.recurrent || meta.hybrid);
         let mut memory = self.arm(number)?.context.memory();

@@ -1,6 +1,7 @@
 //! `turboquant gate`: ship or stop, for one cache against f16.
 
 mod ceiling;
+mod prompts;
 mod quality;
 mod speed;
 
@@ -79,7 +80,8 @@ pub fn run(args: &GateArgs) -> Result<ExitCode> {
             Part::Quality => quality::run(&gate),
             Part::Speed => speed::run(&gate),
             Part::Ceiling => ceiling::run(&gate),
-            Part::Needle | Part::Prompts | Part::Session => continue,
+            Part::Prompts => prompts::run(&gate),
+            Part::Needle | Part::Session => continue,
         };
         match criteria {
             Ok(criteria) => record.results.criteria.extend(criteria),

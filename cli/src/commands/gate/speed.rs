@@ -27,7 +27,7 @@ pub fn run(gate: &Gate<'_>) -> Result<Vec<Criterion>> {
         return Ok(all.map(|rule| rule.not_run(why.clone())).into());
     }
     // a process of its own memory: what the other parts left behind is not this cache's
-    let host = Host::load(gate.engine.builder()?)?;
+    let host = Host::load(gate.engine.builder()?, gate.engine.mmap)?;
     let mut points = Vec::new();
     let mut progress = Progress::new("speed", depths.len() * 2 * 2 * (gate.args.repetitions + 1));
     let mut done = 0;

@@ -90,15 +90,28 @@ struct Chosen {
     name: String,
 }
 
+/// A set that comes with the program, and its name.
+///
+/// # Errors
+/// None: the sets are tested.
+pub fn built_in(set: BuiltIn) -> Result<(PromptSet, &'static str)> {
+    let (text, name) = source(set);
+    Ok((PromptSet::from_json(text).context(name)?, name))
+}
+
+fn source(set: BuiltIn) -> (&'static str, &'static str) {
+    match set {
+        BuiltIn::Practical => (PRACTICAL, "test_prompts.json"),
+        BuiltIn::Tiny => (TINY, "tiny_prompts.json"),
+    }
+}
+
 fn choose(args: &PromptsArgs) -> Result<Chosen> {
     let embedded = args.engine.model.is_none() && args.url.is_empty();
     let built_in = args
         .set
         .unwrap_or(if embedded { BuiltIn::Tiny } else { BuiltIn::Practical });
-    let (default, default_name) = match built_in {
-        BuiltIn::Practical => (PRACTICAL, "test_prompts.json"),
-        BuiltIn::Tiny => (TINY, "tiny_prompts.json"),
-    };
+    let (default, default_name) = source(built_in);
     let file = args.prompts.as_deref();
     let text = data::text(file, default)?;
     let name = data::name(file, default_name);
