@@ -1,6 +1,7 @@
 //! Python code in an answer, read without running it.
 
-use super::check::{Rule, fenced, listed};
+use super::check::{fenced, listed};
+use super::rules::Rule;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 

@@ -26,16 +26,19 @@
 mod check;
 mod code;
 mod generated;
+mod local;
 mod outcome;
 mod prepare;
+mod rules;
 mod run;
 mod schema;
 mod set;
 
-pub use check::{Answer, Checker, Count, NumberCheck, Pattern, Range, Rule, RulesCheck, ToolCallCheck};
+pub use check::{Answer, Checker, NumberCheck, Pattern, ToolCallCheck};
 pub use code::CodeCheck;
 pub use generated::{Generated, Insertion, Kind};
 pub use outcome::{AnswerOutcome, Difference, Outcome, Outcomes, Summary, Verdict, first_difference};
 pub use prepare::{EstimatedSizer, GeneratedSize, ModelSizer, Prepared, Sizer, prepare};
+pub use rules::{Count, Range, Rule, RulesCheck};
 pub use run::{Answered, NamedCache, Place, Plan, Reply, Request, Responder, RunOptions, ask_all, run};
 pub use set::{PLACEHOLDER, Prompt, PromptSet, Turn};

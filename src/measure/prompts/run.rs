@@ -1,14 +1,15 @@
 //! Asking: every prompt of every cache, on one model, with one seed, greedily.
 
 use super::check::Answer;
+use super::local::Local;
 use super::outcome::{AnswerOutcome, Outcome, Outcomes};
-use super::prepare::{ModelSizer, Prepared, Sizer, plain, prepare};
+use super::prepare::{ModelSizer, Prepared, Sizer, prepare};
 use super::set::{Prompt, PromptSet};
-use crate::engine::chat::{ChatMessage, ChatRequest, ChatTemplate};
-use crate::generate::{FinishReason, GenParams, Prompt as Input, Session};
+use crate::engine::chat::{ChatMessage, ChatTemplate};
+use crate::generate::Session;
 use crate::kv::KvCacheConfig;
 use crate::measure::{Options, Progress};
-use crate::{CancelToken, ContextConfig, Error, Model, Result};
+use crate::{ContextConfig, Error, Model, Result};
 use serde_json::{Value, json};
 
 /// How a run asks.
@@ -320,105 +321,6 @@ fn without_thoughts(text: &str) -> &str {
     trimmed
         .split_once("</think>")
         .map_or("", |(_, answer)| answer.trim_start())
-}
-
-/// A model of this process with one cache.
-struct Local {
-    session: Session,
-    template: Option<ChatTemplate>,
-    seed: u32,
-    think: bool,
-    cancel: Option<CancelToken>,
-}
-
-impl Responder for Local {
-    type Error = Error;
-
-    fn answer(&mut self, request: &Request<'_>) -> Result<Answered> {
-        let Request {
-            messages,
-            tools,
-            max_tokens,
-            continues,
-        } = *request;
-        let mut params = GenParams::greedy().seed(self.seed).max_tokens(max_tokens);
-        params.cancel = self.cancel.clone();
-        let prompt = match &self.template {
-            None if !tools.is_empty() => {
-                return Ok(Answered::Refused(
-                    "the model has no chat template, so it cannot be offered tools".into(),
-                ));
-            }
-            None => None,
-            Some(template) => {
-                let mut request = ChatRequest::new();
-                request.messages = messages.to_vec();
-                request.tools = tools.to_vec();
-                request.enable_thinking = Some(self.think);
-                match template.apply(&request) {
-                    Err(Error::Template(why)) => return Ok(Answered::Refused(format!("chat template: {why}"))),
-                    other => Some(other?),
-                }
-            }
-        };
-        if !continues {
-            // a prompt's answer must not depend on the prompts before it, not even by how its batches are cut
-            self.session.truncate(0)?;
-        }
-        let input = match &prompt {
-            Some(prompt) => {
-                params = params.answering(prompt);
-                Input::from(prompt)
-            }
-            None => {
-                params = params.stop("\nUser:");
-                Input::Text(plain(messages))
-            }
-        };
-        let prefill = match self.session.prompt_until(input, self.cancel.clone()) {
-            Err(Error::ContextFull { n_prompt, n_ctx }) => {
-                return Ok(Answered::Refused(format!(
-                    "the conversation has {n_prompt} tokens, the context {n_ctx}"
-                )));
-            }
-            other => other?,
-        };
-        let mut stream = self.session.generate(&params)?;
-        let (mut raw, mut tokens) = (String::new(), Vec::new());
-        for piece in &mut stream {
-            let piece = piece?;
-            raw += &piece.text;
-            tokens.push(piece.token);
-        }
-        let stats = stream.finish();
-        if stats.reason == FinishReason::Cancelled {
-            return Err(Error::Cancelled);
-        }
-        tokens.truncate(stats.n_tokens); // held-back text comes with the last token once more
-        let message = match prompt {
-            None => ChatMessage {
-                content: Some(raw.clone()),
-                ..ChatMessage::default()
-            },
-            Some(prompt) => {
-                let mut parser = prompt.parser()?;
-                parser.finish(&raw)?;
-                parser.message()?
-            }
-        };
-        let finish = match stats.reason {
-            FinishReason::Length => "length",
-            _ => "stop",
-        };
-        Ok(Answered::Reply(Box::new(Reply {
-            message,
-            raw,
-            tokens: Some(tokens),
-            n_prompt: Some(prefill.n_prompt),
-            n_tokens: Some(stats.n_tokens),
-            finish: Some(finish.into()),
-        })))
-    }
 }
 
 #[cfg(test)]

@@ -152,8 +152,10 @@ const MARK: char = '\u{bb}';
 
 fn side_by_side(id: &str, left: &AnswerOutcome, right: &AnswerOutcome, width: usize) -> String {
     let column = width.saturating_sub(3).max(40) / 2;
-    let at = first_difference(&left.answer, &right.answer);
+    let answered = left.passed.is_some() && right.passed.is_some();
+    let at = first_difference(&left.answer, &right.answer).filter(|_| answered);
     let heading = match (at, right.first_difference) {
+        _ if !answered => "not compared, because one of the two has no answer".to_owned(),
         (None, _) => "the answers are equal".to_owned(),
         (Some(_), Some(difference)) => {
             let token = difference
@@ -161,7 +163,7 @@ fn side_by_side(id: &str, left: &AnswerOutcome, right: &AnswerOutcome, width: us
                 .map_or(String::new(), |token| format!("token {token}, "));
             format!("the answers part at {token}character {}: {MARK}", difference.char)
         }
-        (Some(_), None) => "one of the two has no answer".to_owned(),
+        (Some(_), None) => format!("the answers part: {MARK}"),
     };
     let mut text = format!("{id}: {heading}\n");
     let verdict = |answer: &AnswerOutcome| match answer.passed {
@@ -277,5 +279,11 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("f16: pass") && text.contains("turbo2: pass"), "{text}");
+        let missing = AnswerOutcome {
+            passed: None,
+            ..answer("turbo3", "")
+        };
+        let text = side_by_side("p", &answer("f16", "yes"), &missing, 60);
+        assert!(text.contains("not compared") && !text.contains(MARK), "{text}");
     }
 }
