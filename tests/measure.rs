@@ -3,9 +3,7 @@
 #[path = "support/tiny.rs"]
 mod tiny;
 
-use llama_turboquant::measure::{
-    Arm, Corpus, Divergence, Needle, Options, Pair, divergence, needles, parse_needles, perplexity, stats::Bootstrap,
-};
+use llama_turboquant::measure::{Arm, Corpus, Divergence, Options, Pair, divergence, perplexity, stats::Bootstrap};
 use llama_turboquant::{CancelToken, Error, KvCacheConfig, KvType, LayerPolicy};
 use std::path::Path;
 
@@ -156,19 +154,4 @@ fn a_measurement_can_be_cancelled_from_its_progress() {
         }
     });
     assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
-}
-
-#[test]
-fn needles_of_512_tokens_are_found_with_turbo4() {
-    let wanted: Vec<Needle> = parse_needles(&data("needles.jsonl"))
-        .expect("needles")
-        .into_iter()
-        .filter(|needle| needle.ctx == 512)
-        .take(4)
-        .collect();
-    let answers = needles(&tiny::model(), &wanted, &uniform(KvType::Turbo4), &options(), |_| {}).expect("answers");
-    assert!(
-        answers.len() == 4 && answers.iter().all(|answer| answer.found),
-        "{answers:?}"
-    );
 }

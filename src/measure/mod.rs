@@ -29,12 +29,16 @@ mod needle;
 mod perplexity;
 mod scores;
 pub mod stats;
+mod wording;
 
 pub use arm::{Arm, Footprint, Mode, Options};
 pub use corpus::{Chunk, Corpus};
 pub use divergence::{ChunkScores, Divergence, Measurement, Pair, Summary, divergence};
 pub use environment::{Environment, Noise, NoiseMeter};
-pub use needle::{Needle, NeedleAnswer, needles, parse_needles};
+pub use needle::{
+    Haystack, Needle, NeedleAnswer, NeedleCell, NeedleGrid, NeedleKept, NeedleKind, NeedleQuestion, NeedleRun,
+    NeedleScore, needle_questions, needles, parse_needles,
+};
 pub use perplexity::{Perplexity, perplexity};
 pub use scores::{TokenScore, compare, nll};
 

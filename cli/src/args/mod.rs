@@ -2,6 +2,7 @@
 
 mod engine;
 pub mod measure;
+pub mod needle;
 
 pub use engine::{EngineArgs, ModelArgs, SamplingArgs};
 
@@ -38,6 +39,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Check this build: the codec's acceptance tests on this CPU and every device. Exit code 1 if one fails.
     Verify(VerifyArgs),
+    /// Find facts in long prompts: by length, depth and cache.
+    Needle(needle::NeedleArgs),
     /// Make models.
     #[command(subcommand)]
     Model(ModelCommand),

@@ -3,6 +3,7 @@
 pub mod inspect;
 pub mod kv;
 pub mod model;
+pub mod needle;
 pub mod run;
 pub mod serve;
 pub mod verify;
@@ -30,6 +31,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Command::Kv(args) => kv::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Needle(args) => needle::run(&args),
         Command::Model(args) => model::run(&args),
     }
 }
