@@ -2,7 +2,7 @@
 //! between the runs and without the command line.
 //!
 //! [`divergence`] compares caches token by token, [`perplexity`] scores one of them, [`needles`] asks for facts in long
-//! prompts, and [`stats`] turns samples into numbers with intervals. Each takes a progress function and stops by the
+//! prompts, [`session`] holds long conversations, and [`stats`] turns samples into numbers with intervals. Each takes a progress function and stops by the
 //! [`CancelToken`](crate::CancelToken) of its [`Options`].
 //!
 //! ```no_run
@@ -28,6 +28,7 @@ mod environment;
 mod needle;
 mod perplexity;
 mod scores;
+pub mod session;
 pub mod stats;
 mod wording;
 

@@ -3,6 +3,7 @@
 mod engine;
 pub mod measure;
 pub mod needle;
+pub mod session;
 
 pub use engine::{EngineArgs, ModelArgs, SamplingArgs};
 
@@ -41,6 +42,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Find facts in long prompts: by length, depth and cache.
     Needle(needle::NeedleArgs),
+    /// Hold long conversations: recall and divergence by turn, drift after turn 30.
+    Session(session::SessionArgs),
     /// Make models.
     #[command(subcommand)]
     Model(ModelCommand),

@@ -6,6 +6,7 @@ pub mod model;
 pub mod needle;
 pub mod run;
 pub mod serve;
+pub mod session;
 pub mod verify;
 
 use crate::args::{Args, Command};
@@ -32,6 +33,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Needle(args) => needle::run(&args),
+        Command::Session(args) => session::run(&args),
         Command::Model(args) => model::run(&args),
     }
 }
