@@ -4,8 +4,7 @@
 mod tiny;
 
 use llama_turboquant::measure::{
-    Arm, Corpus, Divergence, MemoryPlan, Needle, Options, Pair, Progress, divergence, needles, parse_needles,
-    perplexity, stats::Bootstrap,
+    Arm, Corpus, Divergence, MemoryPlan, Options, Pair, Progress, divergence, perplexity, stats::Bootstrap,
 };
 use llama_turboquant::{CancelToken, Error, KvCacheConfig, KvType, LayerPolicy};
 use std::path::Path;
@@ -216,19 +215,4 @@ fn a_cancelled_measurement_keeps_its_whole_chunks() {
     let (options, stop) = cancel_after(0);
     let nothing = divergence(&tiny::model(), &corpus(4), &arms, &pairs, &options, stop);
     assert!(matches!(nothing, Err(Error::Cancelled)), "{nothing:?}");
-}
-
-#[test]
-fn needles_of_512_tokens_are_found_with_turbo4() {
-    let wanted: Vec<Needle> = parse_needles(&data("needles.jsonl"))
-        .expect("needles")
-        .into_iter()
-        .filter(|needle| needle.ctx == 512)
-        .take(4)
-        .collect();
-    let answers = needles(&tiny::model(), &wanted, &uniform(KvType::Turbo4), &options(), |_| {}).expect("answers");
-    assert!(
-        answers.len() == 4 && answers.iter().all(|answer| answer.found),
-        "{answers:?}"
-    );
 }

@@ -2,12 +2,11 @@
 //! between the runs and without the command line.
 //!
 //! [`divergence`] compares caches token by token, [`perplexity`] scores one of them, [`needles`] asks for facts in long
-//! prompts, [`throughput`](throughput()) times them, [`sensitivity`] asks which layers need the bits, [`ceiling`] how long a
-//! context can be, [`gate`] judges, and [`stats`] turns samples into numbers with intervals. Each takes a progress function
-//! and stops by the [`CancelToken`](crate::CancelToken) of its options, with what it has measured until then.
-//! [`Comparison`] and [`Scoring`] are the same measurements one chunk at a time.
-//! prompts, [`prompts`] asks for practical work, and [`stats`] turns samples into numbers with intervals. Each takes a progress function and stops by the
-//! [`CancelToken`](crate::CancelToken) of its [`Options`].
+//! prompts, [`prompts`] for practical work, [`session`] holds long conversations, [`throughput`](throughput()) times,
+//! [`sensitivity`] asks which layers need the bits, [`ceiling`] how long a context can be, [`gate`] judges, and [`stats`] turns
+//! samples into numbers with intervals. Each takes a progress function and stops by the
+//! [`CancelToken`](crate::CancelToken) of its options, with what it has measured until then. [`Comparison`] and [`Scoring`]
+//! are the same measurements one chunk at a time.
 //!
 //! ```no_run
 //! use llama_turboquant::measure::{Arm, Corpus, Options, Pair, divergence, stats::Bootstrap};
@@ -40,9 +39,11 @@ pub mod prompts;
 mod resident;
 mod scores;
 mod sensitivity;
+pub mod session;
 mod statistics;
 pub mod stats;
 mod throughput;
+mod wording;
 
 pub use arm::{Arm, Footprint, Mode, Options};
 pub use corpus::{Chunk, Corpus};
@@ -50,7 +51,10 @@ pub use depth::DepthBucket;
 pub use divergence::{ChunkScores, Comparison, Divergence, Measurement, Pair, Summary, divergence};
 pub use environment::{Environment, Noise, NoiseMeter};
 pub use latency::Latency;
-pub use needle::{Needle, NeedleAnswer, needles, parse_needles};
+pub use needle::{
+    Haystack, Needle, NeedleAnswer, NeedleCell, NeedleGrid, NeedleKept, NeedleKind, NeedleQuestion, NeedleRun,
+    NeedleScore, needle_questions, needles, parse_needles,
+};
 pub use perplexity::{Perplexity, Scoring, perplexity};
 pub use plan::MemoryPlan;
 pub use scores::{TokenScore, compare, nll};

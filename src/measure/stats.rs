@@ -5,6 +5,7 @@
 //! Bootstrap" (1993), chapter 13, with whole chunks as the unit that is drawn, because the tokens of a chunk are not
 //! independent.
 
+use crate::verify::rng::Rng;
 use serde::{Deserialize, Serialize};
 
 /// The mean; NaN if there are no values.
@@ -182,7 +183,7 @@ impl Bootstrap {
                 high: f64::NAN,
             };
         }
-        let mut rng = SplitMix64(self.seed);
+        let mut rng = Rng::new(self.seed);
         let drawn = (0..self.resamples)
             .map(|_| statistic(&mut (0..n).map(|_| rng.below(n))))
             .collect();
@@ -196,26 +197,87 @@ impl Bootstrap {
     }
 }
 
-/// The generator of Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators" (2014).
-pub(super) struct SplitMix64(pub(super) u64);
+/// The standard normal quantile that 95 % intervals use.
+const Z95: f64 = 1.959_963_984_540_054;
 
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+/// The 95 % interval of a share of which `found` of `trials` are a sample: the score interval of Wilson, "Probable
+/// Inference, the Law of Succession, and Statistical Inference" (1927). Unlike the normal one it stays in 0..=1 and says
+/// something at 0 % and 100 %. All NaN without trials.
+pub fn wilson(found: usize, trials: usize) -> Interval {
+    let n = trials as f64;
+    let share = found as f64 / n;
+    if trials == 0 {
+        return Interval {
+            estimate: share,
+            low: f64::NAN,
+            high: f64::NAN,
+        };
     }
+    let z2 = Z95 * Z95;
+    let center = (share + z2 / (2.0 * n)) / (1.0 + z2 / n);
+    let half = Z95 / (1.0 + z2 / n) * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt();
+    Interval {
+        estimate: share,
+        // exact ends where rounding would leave them short of the estimate
+        low: if found == 0 { 0.0 } else { center - half },
+        high: if found == trials { share } else { center + half },
+    }
+}
 
-    /// A number below `n`, by multiplication; the bias of at most n / 2^64 does not show.
-    pub(super) fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.next()) * n as u128) >> 64) as usize
-    }
+/// The smallest number of trials from which on a sample that shows the share `high` has a [`wilson`] interval above `low`,
+/// and one that shows `low` has an interval below `high`.
+///
+/// # Panics
+/// Unless 0 < low < high < 1.
+pub fn trials_to_tell(low: f64, high: f64) -> usize {
+    assert!(0.0 < low && low < high && high < 1.0, "shares {low} and {high}");
+    let tells = |n: usize| {
+        let shows = |share: f64| wilson((share * n as f64).round() as usize, n);
+        shows(high).low > low && shows(low).high < high
+    };
+    // rounding makes it come and go before it stays; beyond four times the first success it has stayed
+    let first = (1..).find(|&n| tells(n)).unwrap_or(1);
+    (first..=4 * first).rev().find(|&n| !tells(n)).map_or(first, |n| n + 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wilson_intervals_are_the_published_ones() {
+        // Newcombe, "Two-sided confidence intervals for the single proportion" (1998), table I, method 3
+        for (found, trials, low, high) in [
+            (81, 263, 0.2553, 0.3662),
+            (15, 148, 0.0624, 0.1605),
+            (0, 20, 0.0, 0.1611),
+            (1, 29, 0.0061, 0.1718),
+        ] {
+            let interval = wilson(found, trials);
+            assert!(
+                (interval.low - low).abs() < 5e-5 && (interval.high - high).abs() < 5e-5,
+                "{found}/{trials}: {interval:?}"
+            );
+            let missed = wilson(trials - found, trials);
+            assert!(
+                (missed.low - (1.0 - interval.high)).abs() < 1e-12,
+                "{found}/{trials}: {missed:?}"
+            );
+        }
+        assert_eq!(wilson(7, 7).high, 1.0);
+        assert!(wilson(0, 0).estimate.is_nan() && wilson(0, 0).low.is_nan());
+    }
+
+    #[test]
+    fn trials_are_enough_to_tell_two_shares_and_fewer_are_not() {
+        let n = trials_to_tell(0.95, 0.99);
+        let shows = |share: f64, n: usize| wilson((share * n as f64).round() as usize, n);
+        for n in n..n + 200 {
+            assert!(shows(0.99, n).low > 0.95 && shows(0.95, n).high < 0.99, "{n}");
+        }
+        assert!(shows(0.99, n - 1).low <= 0.95 || shows(0.95, n - 1).high >= 0.99, "{n}");
+        assert!(trials_to_tell(0.5, 0.9) < 20 && trials_to_tell(0.97, 0.99) > n);
+    }
 
     #[test]
     fn mean_and_error_of_known_values() {
@@ -277,10 +339,10 @@ mod tests {
 
     #[test]
     fn the_interval_of_a_mean_is_close_to_the_normal_one() {
-        let mut rng = SplitMix64(7);
+        let mut rng = Rng::new(7);
         // sums of twelve uniform values: nearly normal
         let values: Vec<f64> = (0..400)
-            .map(|_| (0..12).map(|_| rng.next() as f64 / u64::MAX as f64).sum::<f64>() - 6.0)
+            .map(|_| (0..12).map(|_| rng.bits() as f64 / u64::MAX as f64).sum::<f64>() - 6.0)
             .collect();
         let interval = Bootstrap::default().mean(&values);
         let expected = 1.96 * standard_error(&values);
@@ -349,15 +411,5 @@ mod tests {
         };
         assert_eq!(interval(3), interval(3));
         assert_ne!(interval(3), interval(4));
-    }
-
-    #[test]
-    fn every_number_below_n_is_drawn_about_equally_often() {
-        let mut rng = SplitMix64(1);
-        let mut counts = [0; 7];
-        for _ in 0..70_000 {
-            counts[rng.below(7)] += 1;
-        }
-        assert!(counts.iter().all(|count| (9_500..10_500).contains(count)), "{counts:?}");
     }
 }

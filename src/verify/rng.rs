@@ -1,6 +1,6 @@
 //! A seeded source of test vectors: the same numbers on every machine, up to the last bits of libm.
 
-/// splitmix64 with Box-Muller.
+/// The generator of Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators" (2014), with Box-Muller.
 #[derive(Debug, Clone)]
 pub struct Rng {
     state: u64,
@@ -31,7 +31,7 @@ impl Rng {
         ((self.bits() >> 11) + 1) as f64 / (1_u64 << 53) as f64
     }
 
-    /// A natural number below `n`.
+    /// A natural number below `n`, by multiplication; the bias of at most n / 2^64 does not show.
     pub fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.bits()) * n as u128) >> 64) as usize
     }
@@ -86,5 +86,15 @@ mod tests {
     fn below_stays_below() {
         let mut rng = Rng::new(1);
         assert!((0..1000).all(|_| rng.below(3) < 3));
+    }
+
+    #[test]
+    fn every_number_below_n_is_drawn_about_equally_often() {
+        let mut rng = Rng::new(1);
+        let mut counts = [0; 7];
+        for _ in 0..70_000 {
+            counts[rng.below(7)] += 1;
+        }
+        assert!(counts.iter().all(|count| (9_500..10_500).contains(count)), "{counts:?}");
     }
 }

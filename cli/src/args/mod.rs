@@ -6,10 +6,12 @@ mod engine;
 pub mod gate;
 pub mod lists;
 pub mod measure;
+pub mod needle;
 pub mod perplexity;
 pub mod prompts;
 pub mod report;
 pub mod sensitivity;
+pub mod session;
 
 pub use bench::BenchArgs;
 pub use engine::{EngineArgs, ModelArgs, SamplingArgs};
@@ -61,6 +63,10 @@ pub enum Command {
     Report(report::ReportArgs),
     /// Ask practical prompts of several KV caches (or servers) and compare the answers.
     Prompts(prompts::PromptsArgs),
+    /// Find facts in long prompts: by length, depth and cache.
+    Needle(needle::NeedleArgs),
+    /// Hold long conversations: recall and divergence by turn, drift after turn 30.
+    Session(session::SessionArgs),
     /// Make models.
     #[command(subcommand)]
     Model(ModelCommand),

@@ -6,12 +6,14 @@ pub mod gate;
 pub mod inspect;
 pub mod kv;
 pub mod model;
+pub mod needle;
 pub mod perplexity;
 pub mod prompts;
 pub mod report;
 pub mod run;
 pub mod sensitivity;
 pub mod serve;
+pub mod session;
 pub mod verify;
 
 use crate::args::{Args, Command};
@@ -44,6 +46,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Command::Report(args) => report::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Prompts(args) => prompts::run(&args),
+        Command::Needle(args) => needle::run(&args),
+        Command::Session(args) => session::run(&args),
         Command::Model(args) => model::run(&args),
     }
 }

@@ -3,7 +3,7 @@
 use super::{Executor, Run, ThroughputOptions, Workload};
 use crate::kv::{KvBytes, LayerTypes};
 use crate::measure::resident::{PeakMeter, wait_until_idle};
-use crate::measure::stats::SplitMix64;
+use crate::verify::rng::Rng;
 use crate::{
     Backend, Batch, CancelToken, Context, ContextConfig, DeviceInfo, DeviceKind, Error, Model, ModelBuilder, Result,
     Token, memory,
@@ -116,7 +116,7 @@ pub struct Contexts<'a> {
     arms: Vec<Option<Arm>>,
     facts: Vec<Option<Facts>>,
     peak: PeakMeter,
-    random: SplitMix64,
+    random: Rng,
 }
 
 impl<'a> Contexts<'a> {
@@ -131,7 +131,7 @@ impl<'a> Contexts<'a> {
             arms: workloads.iter().map(|_| None).collect(),
             facts: vec![None; workloads.len()],
             peak: PeakMeter::start(),
-            random: SplitMix64(1),
+            random: Rng::new(1),
         }
     }
 
