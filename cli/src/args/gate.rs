@@ -65,6 +65,12 @@ pub struct GateArgs {
     /// Runs of each speed test.
     #[arg(short, long, value_name = "N", default_value_t = 5)]
     pub repetitions: usize,
+    /// Longest needle prompt in tokens.
+    #[arg(long, value_name = "N", default_value_t = 32_768)]
+    pub needle_ctx: u32,
+    /// Conversations of the session part.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub conversations: usize,
     /// Run only these parts.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub only: Vec<Part>,

@@ -1,8 +1,10 @@
 //! `turboquant gate`: ship or stop, for one cache against f16.
 
 mod ceiling;
+mod needle;
 mod prompts;
 mod quality;
+mod session;
 mod speed;
 
 use crate::args::gate::{GateArgs, Part};
@@ -12,9 +14,9 @@ use crate::measuring::record::{ModelFacts, Record, Sink, write_whole};
 use crate::report::table;
 use crate::settings::EngineSettings;
 use anyhow::{Result, bail};
-use llama_turboquant::measure::NoiseMeter;
 use llama_turboquant::measure::gate::{Bound, Criterion, Verdict, overall};
-use llama_turboquant::{CancelToken, Error, KvSpec, Model};
+use llama_turboquant::measure::{NoiseMeter, Options};
+use llama_turboquant::{CancelToken, Error, KvSpec, Model, memory};
 use serde::Serialize;
 use serde_json::json;
 use std::fmt::Write as _;
@@ -35,6 +37,20 @@ struct Gate<'a> {
     model: &'a Model,
     text: &'a str,
     cancel: CancelToken,
+}
+
+impl Gate<'_> {
+    /// For many short tasks: a small model on a thread for each is faster than on all threads for one.
+    fn side_by_side(&self) -> Options {
+        let (threads, parallel) = match (&self.engine.file, self.engine.threads) {
+            (None, 0) => (1, memory::physical_cores().min(2)),
+            (_, threads) => (threads, 1),
+        };
+        Options::default()
+            .threads(threads)
+            .parallel(parallel)
+            .cancel(self.cancel.clone())
+    }
 }
 
 /// Runs the parts, prints the table.
@@ -81,7 +97,8 @@ pub fn run(args: &GateArgs) -> Result<ExitCode> {
             Part::Speed => speed::run(&gate),
             Part::Ceiling => ceiling::run(&gate),
             Part::Prompts => prompts::run(&gate),
-            Part::Needle | Part::Session => continue,
+            Part::Needle => needle::run(&gate),
+            Part::Session => session::run(&gate),
         };
         match criteria {
             Ok(criteria) => record.results.criteria.extend(criteria),
@@ -113,8 +130,8 @@ fn check(args: &GateArgs) -> Result<()> {
     if args.kv == KvSpec::F16 {
         bail!("--kv f16 would be compared with itself; name another cache");
     }
-    if args.chunks == 0 || args.decode_chunks == 0 || args.repetitions == 0 {
-        bail!("--chunks, --decode-chunks and --repetitions must be at least 1");
+    if [args.chunks, args.decode_chunks, args.repetitions, args.conversations].contains(&0) {
+        bail!("--chunks, --decode-chunks, --repetitions and --conversations must be at least 1");
     }
     if args.md.as_ref().is_some_and(|path| path.is_dir()) {
         bail!("--md names a directory");
