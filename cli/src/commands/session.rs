@@ -70,7 +70,8 @@ pub fn run(args: &SessionArgs) -> Result<ExitCode> {
     let engine = EngineSettings::new(&args.engine);
     let sink = Sink::open(&args.output)?;
     let interrupt = Interrupt::install()?;
-    let model = engine.load(&interrupt.token())?;
+    let cancel = interrupt.token();
+    let model = engine.load(&cancel)?;
     // conversations of a small model on a thread each are faster than one on all threads
     let (n_threads, n_parallel) = match (&engine.file, engine.threads) {
         (None, 0) => (1, memory::physical_cores()),
@@ -79,7 +80,7 @@ pub fn run(args: &SessionArgs) -> Result<ExitCode> {
     let options = Options::default()
         .threads(n_threads)
         .parallel(n_parallel)
-        .cancel(interrupt.token());
+        .cancel(cancel);
     let settings = json!({
         "turns": args.turns, "conversations": args.conversations, "kv": specs, "seed": args.seed,
         "drift_after_turn": DRIFT_TURN, "rule": NO_WORSE, "bootstrap": Bootstrap::default(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// The rule of [`Verdict`], for people.
 pub const NO_WORSE: &str = "no worse than f16: after turn 30 the 95 % interval of (recall - recall of f16) lies above -5 points, and that of \
-     (mean KL after turn 30 / before) below 1.5. worse: the first lies below 0, or the second above 1.5. Otherwise, or with fewer than 5 \
+     (mean KL after turn 30 / before) below 1.5. worse: the first lies below -5 points, or the second above 1.5. Otherwise, or with fewer than 5 \
      conversations, undecided";
 /// Recall may be lower by so much.
 const MARGIN: f64 = 0.05;
@@ -131,7 +131,7 @@ fn verdict(drift: &Drift, conversations: usize) -> Verdict {
     let same = drift.kl_before == 0.0 && drift.kl_after == 0.0;
     if conversations < LEAST_CONVERSATIONS {
         Verdict::Undecided
-    } else if recall.high < 0.0 || growth.low > GROWTH {
+    } else if recall.high < -MARGIN || growth.low > GROWTH {
         Verdict::Worse
     } else if recall.low >= -MARGIN && (same || growth.high <= GROWTH) {
         Verdict::NoWorse

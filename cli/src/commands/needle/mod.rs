@@ -17,12 +17,15 @@ use llama_turboquant::{KvCacheConfig, KvSpec, Model, memory};
 use serde::Serialize;
 use show::Results;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// Lengths asked for where the user names none. Past the last the embedded model, which was trained on rows of up to so many
 /// tokens, finds little with any cache.
 const LENGTHS: [u32; 5] = [256, 512, 1024, 2048, 4096];
 /// The shares that a run must be able to tell apart.
 const TELL: (f64, f64) = (0.95, 0.99);
+/// The record, with all answers, is not written more often than this.
+const KEEP: Duration = Duration::from_secs(2);
 
 /// What is asked, as far as it is known without the model.
 enum Source {
@@ -56,7 +59,9 @@ pub fn run(args: &NeedleArgs) -> Result<ExitCode> {
     let source = source(args)?;
     let sink = Sink::open(&args.output)?;
     let interrupt = Interrupt::install()?;
-    let model = engine.load(&interrupt.token())?;
+    // one token from here on: Ctrl-C while the prompts are written counts as well
+    let cancel = interrupt.token();
+    let model = engine.load(&cancel)?;
     let mut warnings = Vec::new();
     let (grid, questions) = match &source {
         Source::Set(needles, name) => {
@@ -77,7 +82,7 @@ pub fn run(args: &NeedleArgs) -> Result<ExitCode> {
     let options = Options::default()
         .threads(n_threads)
         .parallel(n_parallel)
-        .cancel(interrupt.token());
+        .cancel(cancel);
     let base = specs.iter().position(|spec| *spec == KvSpec::F16);
     if base.is_none() {
         warnings.push(
@@ -96,13 +101,13 @@ pub fn run(args: &NeedleArgs) -> Result<ExitCode> {
     let meter = NoiseMeter::start();
     let mut progress = Progress::new("needles", questions.len() * specs.len());
     let mut kept = Ok(());
-    // a cell is whole when its length is: by then the file has it
-    let each = (questions.len() / settings_lengths(&questions).len().max(1)).max(1);
+    let mut last_kept = Instant::now();
     let asked = needles(&model, &questions, &configs, &options, |at, answer| {
         progress.at(at.done);
         if let Some(answer) = answer {
             run.answers.push(answer.clone());
-            if at.done % each == 0 && kept.is_ok() {
+            if last_kept.elapsed() >= KEEP && kept.is_ok() {
+                last_kept = Instant::now();
                 record.results = results(&run);
                 kept = sink.keep(&record);
             }
