@@ -11,7 +11,7 @@ use llama_turboquant::engine::sampler::SamplingParams;
 use llama_turboquant::generate::{FinishReason, GenParams};
 use serde_json::{Value, json};
 
-/// A row of `tools.jsonl` as a request.
+/// A row of `tools_few.jsonl` as a request.
 fn request_of(row: &Value) -> ChatRequest {
     let list = |key: &str| row[key].as_array().expect("a list").clone();
     ChatRequest {
@@ -85,7 +85,7 @@ fn arguments(call: &ToolCall) -> Value {
 
 #[test]
 fn the_template_renders_what_the_model_was_trained_on() {
-    for row in tiny::rows("tools.jsonl") {
+    for row in tiny::rows("tools_few.jsonl") {
         let prompt = tiny::render(&request_of(&row));
         assert_eq!(prompt.text(), row["prompt"].as_str().expect("prompt"));
         let model = tiny::model();
@@ -100,7 +100,7 @@ fn the_template_renders_what_the_model_was_trained_on() {
 
 #[test]
 fn tool_calls_are_parsed_with_name_and_arguments() {
-    for row in tiny::rows("tools.jsonl") {
+    for row in tiny::rows("tools_few.jsonl") {
         let prompt = tiny::render(&request_of(&row));
         let (text, stats) = tiny::answer(&prompt, GenParams::greedy().max_tokens(120));
         assert_eq!(text, row["expected_text"].as_str().expect("text"));
@@ -125,7 +125,7 @@ fn tool_calls_are_parsed_with_name_and_arguments() {
 
 #[test]
 fn deltas_add_up_to_the_message_however_the_answer_is_cut() {
-    for row in tiny::rows("tools.jsonl") {
+    for row in tiny::rows("tools_few.jsonl") {
         let prompt = tiny::render(&request_of(&row));
         let text = row["expected_text"].as_str().expect("text");
         for n in [1, 2, 3, 5, 8, 1000] {
@@ -137,7 +137,7 @@ fn deltas_add_up_to_the_message_however_the_answer_is_cut() {
 
 #[test]
 fn arguments_stream_while_they_are_generated() {
-    let rows = tiny::rows("tools.jsonl");
+    let rows = tiny::rows("tools_few.jsonl");
     let prompt = tiny::render(&request_of(&rows[2]));
     let (deltas, _) = parse_by(&prompt, rows[2]["expected_text"].as_str().expect("text"), 1);
     let pieces = deltas.iter().filter(|delta| delta.tool_call.is_some()).count();
@@ -146,7 +146,7 @@ fn arguments_stream_while_they_are_generated() {
 
 #[test]
 fn ids_of_tool_calls_differ_between_answers() {
-    let row = &tiny::rows("tools.jsonl")[0];
+    let row = &tiny::rows("tools_few.jsonl")[0];
     let prompt = tiny::render(&request_of(row));
     let id = || {
         parse(&prompt, row["expected_text"].as_str().expect("text")).tool_calls[0]
@@ -192,7 +192,7 @@ fn naming_one_tool_keeps_the_prompt_with_all_of_them() {
 
 #[test]
 fn tool_choice_none_leaves_calls_as_text() {
-    let row = &tiny::rows("tools.jsonl")[0];
+    let row = &tiny::rows("tools_few.jsonl")[0];
     let prompt = tiny::render(&request_of(row).tool_choice(ToolChoice::None));
     let message = parse(&prompt, row["expected_text"].as_str().expect("text"));
     assert_eq!(

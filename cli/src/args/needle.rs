@@ -52,7 +52,7 @@ pub struct NeedleArgs {
     #[arg(long, value_name = "FILE")]
     pub haystack: Option<PathBuf>,
     /// Ask ready-made needles instead: JSON Lines with `prompt`, `expected`, `ctx`, `kind` (plain or chat) and perhaps
-    /// `depth`. Without FILE: the built-in 50, to 4096 tokens.
+    /// `depth`. Without FILE: the built-in 192, to 8000 tokens.
     #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with_all = ["lengths", "depths", "needles", "trials", "kind", "seed", "haystack"])]
     pub set: Option<Option<PathBuf>>,
     #[command(flatten)]

@@ -14,6 +14,8 @@ pub enum BuiltIn {
     Practical,
     /// What the embedded model was trained for.
     Tiny,
+    /// 120 requests with tools, of which one, or none, fits; the embedded model was trained for such.
+    Tools,
 }
 
 /// Ask practical prompts of several KV caches (or servers) and compare the answers.

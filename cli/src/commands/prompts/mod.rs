@@ -19,6 +19,7 @@ use llama_turboquant::measure::prompts::{
 use llama_turboquant::{CancelToken, Error};
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::process::ExitCode;
 
 const PRACTICAL: &str = include_str!("../../../../benchmarks/test_prompts.json");
@@ -95,15 +96,38 @@ struct Chosen {
 /// # Errors
 /// None: the sets are tested.
 pub fn built_in(set: BuiltIn) -> Result<(PromptSet, &'static str)> {
-    let (text, name) = source(set);
-    Ok((PromptSet::from_json(text).context(name)?, name))
+    let (text, name) = match set {
+        BuiltIn::Practical => (Cow::Borrowed(PRACTICAL), "test_prompts.json"),
+        BuiltIn::Tiny => (Cow::Borrowed(TINY), "tiny_prompts.json"),
+        BuiltIn::Tools => (Cow::Owned(tool_prompts()?.to_string()), "tools.jsonl"),
+    };
+    Ok((PromptSet::from_json(&text).context(name)?, name))
 }
 
-fn source(set: BuiltIn) -> (&'static str, &'static str) {
-    match set {
-        BuiltIn::Practical => (PRACTICAL, "test_prompts.json"),
-        BuiltIn::Tiny => (TINY, "tiny_prompts.json"),
-    }
+/// The requests of tools.jsonl as prompts: the expected call with its arguments, or none.
+fn tool_prompts() -> Result<Value> {
+    let prompt = |line: &str| -> Result<Value> {
+        let mut row: Value = serde_json::from_str(line).context("tools.jsonl")?;
+        let checker = match row["expected"].take() {
+            Value::Null => json!({"no_tool_call": true}),
+            call => {
+                let names: Vec<&String> = call["arguments"]
+                    .as_object()
+                    .map(|map| map.keys().collect())
+                    .unwrap_or_default();
+                json!({"tool_call": {"name": call["name"], "required": names, "arguments": call["arguments"]}})
+            }
+        };
+        Ok(json!({
+            "id": format!("tool_{}", row["id"]), "category": format!("tools, {}", row["kind"].as_str().unwrap_or("unknown")),
+            "messages": row["messages"], "tools": row["tools"], "checker": checker, "max_tokens": 120,
+        }))
+    };
+    data::TOOLS
+        .lines()
+        .map(prompt)
+        .collect::<Result<Vec<Value>>>()
+        .map(Value::Array)
 }
 
 fn choose(args: &PromptsArgs) -> Result<Chosen> {
@@ -111,11 +135,18 @@ fn choose(args: &PromptsArgs) -> Result<Chosen> {
     let built_in = args
         .set
         .unwrap_or(if embedded { BuiltIn::Tiny } else { BuiltIn::Practical });
-    let (default, default_name) = source(built_in);
     let file = args.prompts.as_deref();
-    let text = data::text(file, default)?;
-    let name = data::name(file, default_name);
-    let set = PromptSet::from_json(&text).with_context(|| name.clone())?;
+    let (set, name) = match file {
+        Some(_) => {
+            let name = data::name(file, "");
+            let set = PromptSet::from_json(&data::text(file, "")?).with_context(|| name.clone())?;
+            (set, name)
+        }
+        None => {
+            let (set, name) = self::built_in(built_in)?;
+            (set, data::name(None, name))
+        }
+    };
     if embedded && args.set.is_none() && file.is_none() && !args.list {
         eprintln!(
             "Asking the {} prompts the embedded model was trained for (--set tiny). The practical ones are for real models: \
@@ -336,5 +367,22 @@ mod tests {
         assert_eq!(practical.get("technical_qa").unwrap().turns.len(), 10);
         assert!(PromptSet::from_json(TINY).unwrap().prompts.len() >= 20);
         assert!(TINY.len() <= 60_000);
+    }
+
+    #[test]
+    fn the_requests_with_tools_are_prompts_with_their_expected_calls() {
+        let (set, _) = built_in(BuiltIn::Tools).unwrap();
+        assert_eq!(set.prompts.len(), 120);
+        let fitting = set
+            .prompts
+            .iter()
+            .filter(|prompt| prompt.category != "tools, none")
+            .count();
+        assert_eq!(fitting, 90);
+        assert!(
+            set.prompts
+                .iter()
+                .all(|prompt| prompt.checker.is_some() && !prompt.tools.is_empty())
+        );
     }
 }
