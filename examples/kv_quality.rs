@@ -8,8 +8,8 @@
 use llama_turboquant::kv::LayerTypes;
 use llama_turboquant::measure::stats::{Bootstrap, Interval};
 use llama_turboquant::measure::{
-    Arm, Corpus, Divergence, Footprint, NeedleAnswer, Options, Pair, Progress, Summary, divergence, needles,
-    parse_needles,
+    Arm, Corpus, Divergence, Footprint, NeedleAnswer, NeedleKind, Options, Pair, Progress, Summary, divergence,
+    needle_questions, needles, parse_needles,
 };
 use llama_turboquant::{Backend, KvCacheConfig, KvType, LayerPolicy, Model, memory};
 use serde_json::{Value, json};
@@ -226,28 +226,30 @@ fn measure(model: &Model, corpus: &Corpus, configs: &[KvCacheConfig], args: &Arg
 
     let clock = Instant::now();
     let wanted = parse_needles(&std::fs::read_to_string(&args.needles)?)?;
-    let mut counts: BTreeMap<(u32, String), usize> = BTreeMap::new();
+    let mut counts: BTreeMap<(u32, bool), usize> = BTreeMap::new();
     let wanted: Vec<_> = wanted
         .into_iter()
         .filter(|needle| {
-            let count = counts.entry((needle.ctx, needle.kind.clone())).or_default();
+            let count = counts.entry((needle.ctx, needle.kind == NeedleKind::Chat)).or_default();
             *count += 1;
             needle.ctx <= args.needle_ctx && *count <= args.needles_each
         })
         .collect();
-    let options = Options::default().threads(1);
-    let mut answers = Vec::new();
-    for configs in configs.chunks(args.threads.max(1) as usize) {
-        eprintln!("needles: {} of {n} caches", answers.len());
-        answers.extend(std::thread::scope(|scope| {
-            let (wanted, options) = (&wanted, &options);
-            let ask = |config| scope.spawn(move || needles(model, wanted, config, options, |_| {}));
-            let workers: Vec<_> = configs.iter().map(ask).collect();
-            workers
-                .into_iter()
-                .map(|worker| worker.join().expect("no panic"))
-                .collect::<Result<Vec<_>, _>>()
-        })?);
+    let options = Options::default().threads(1).parallel(args.threads.max(1));
+    let run = needles(
+        model,
+        &needle_questions(model, &wanted)?,
+        configs,
+        &options,
+        |at, _| {
+            if at.done % wanted.len().max(1) == 0 {
+                eprintln!("needles: {} of {}", at.done, at.of);
+            }
+        },
+    )?;
+    let mut answers = vec![Vec::new(); configs.len()];
+    for answer in run.answers {
+        answers[answer.cache].push(answer);
     }
     seconds[2] = clock.elapsed().as_secs_f64();
     Ok(Arms {
