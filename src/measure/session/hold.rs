@@ -144,6 +144,23 @@ fn transcript(model: &Model, script: &[Turn]) -> Result<Transcript> {
         }
         None => model.tokenize(text, true, false),
     };
+    // the whole first: whether it fits is known before the turns are rendered one by one
+    let whole = script
+        .iter()
+        .fold((request.clone(), String::new()), |(request, text), turn| {
+            let lines = format!("{text}Question: {}\nAnswer: {}\n", turn.user, turn.assistant);
+            (request.user(&turn.user).assistant(&turn.assistant), lines)
+        });
+    let tokens = render(&whole.0, &whole.1, false)?;
+    let n_ctx_train = model.meta().n_ctx_train as usize;
+    if tokens.len() + ANSWER_TOKENS > n_ctx_train {
+        return Err(Error::Invalid(format!(
+            "{} turns are {} tokens; with {ANSWER_TOKENS} for an answer they do not fit the {n_ctx_train} that the model was \
+             trained with. Use fewer turns",
+            script.len(),
+            tokens.len()
+        )));
+    }
     let mut rendered = Vec::with_capacity(script.len());
     for turn in script {
         request = request.user(&turn.user);
@@ -153,7 +170,6 @@ fn transcript(model: &Model, script: &[Turn]) -> Result<Transcript> {
         text += &format!(" {}\n", turn.assistant);
         rendered.push((asked, render(&request, &text, false)?));
     }
-    let tokens = rendered.last().map(|(_, all)| all.clone()).unwrap_or_default();
     // Templates may write old turns differently from new ones; the text that is forced is the last rendering, and each turn
     // ends where the rendering of its time and the last one part.
     let common = |part: &[Token]| part.iter().zip(&tokens).take_while(|(a, b)| a == b).count();
@@ -173,15 +189,6 @@ fn transcript(model: &Model, script: &[Turn]) -> Result<Transcript> {
 fn hold(model: &Model, script: &[Turn], caches: &[KvCacheConfig], options: &Options) -> Result<Vec<Vec<TurnResult>>> {
     let transcript = transcript(model, script)?;
     let n_ctx = (transcript.tokens.len() + ANSWER_TOKENS) as u32;
-    let n_ctx_train = model.meta().n_ctx_train;
-    if n_ctx > n_ctx_train {
-        return Err(Error::Invalid(format!(
-            "{} turns are {} tokens; with {ANSWER_TOKENS} for an answer they do not fit the {n_ctx_train} that the model was \
-             trained with. Use fewer turns",
-            script.len(),
-            transcript.tokens.len()
-        )));
-    }
     let mut talks = caches
         .iter()
         .map(|kv| Talk::new(model, kv, n_ctx, options))
