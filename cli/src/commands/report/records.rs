@@ -147,7 +147,10 @@ pub struct SessionCache {
 #[serde(default)]
 pub struct Turn {
     pub turn: Option<f64>,
-    pub recalled: Option<bool>,
+    /// Conversations with a recall question in this turn; left out: one.
+    pub asked: Option<f64>,
+    /// The share of them that was answered right.
+    pub recalled: Option<f64>,
     #[serde(deserialize_with = "interval")]
     pub kl: Option<Interval>,
 }

@@ -53,15 +53,15 @@ fn add(session: &Session, maker: &mut Maker, blocks: &mut Vec<Block>) {
             .turns
             .iter()
             .filter(|turn| turn.turn.is_some_and(|turn| (turn > WATCHED) == late));
-        let asked: Vec<bool> = turns.filter_map(|turn| turn.recalled).collect();
-        if asked.is_empty() {
+        let (found, asked) = turns
+            .filter_map(|turn| turn.recalled.map(|share| (share, turn.asked.unwrap_or(1.0))))
+            .fold((0.0, 0.0), |sums, (share, asked)| {
+                (sums.0 + share * asked, sums.1 + asked)
+            });
+        if asked == 0.0 {
             return Cell::Missing;
         }
-        Cell::Number(format!(
-            "{}/{}",
-            asked.iter().filter(|found| **found).count(),
-            asked.len()
-        ))
+        Cell::Number(format!("{found:.0}/{asked:.0}"))
     };
     let last = |cache: &SessionCache| cache.turns.iter().filter_map(|turn| turn.turn).reduce(f64::max);
     let names = || rows.iter().map(|row| Cell::text(cache(row.cache.as_ref())));
@@ -155,8 +155,9 @@ fn by_turn(session: &Session) -> Block {
         let cells = asked.iter().map(|asked| {
             let turn = row.turns.iter().find(|turn| turn.turn == Some(*asked));
             match turn.and_then(|turn| turn.recalled) {
-                Some(true) => Cell::Badge(Tone::Good, "recalled".into()),
-                Some(false) => Cell::Badge(Tone::Bad, "forgotten".into()),
+                Some(1.0) => Cell::Badge(Tone::Good, "recalled".into()),
+                Some(0.0) => Cell::Badge(Tone::Bad, "forgotten".into()),
+                Some(share) => Cell::Badge(Tone::Bad, format!("{:.0} %", 100.0 * share)),
                 None => Cell::Missing,
             }
         });
