@@ -25,7 +25,7 @@ pub fn total_ram() -> Option<u64> {
 }
 
 /// Bytes a KV cache could be given at most: main memory, and what devices have of their own.
-pub(crate) fn available_bytes(devices: &[DeviceInfo]) -> Option<u64> {
+pub fn available_bytes(devices: &[DeviceInfo]) -> Option<u64> {
     let own: u64 = devices
         .iter()
         .filter(|d| d.kind == DeviceKind::Gpu)

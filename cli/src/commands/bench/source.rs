@@ -21,8 +21,11 @@ pub struct Source {
 enum Kind {
     Embedded,
     File(PathBuf),
-    /// Its file goes when this goes.
-    Synthetic(Shape, #[allow(dead_code)] TempPath),
+    Synthetic {
+        shape: Shape,
+        /// The file goes when this goes.
+        _file: TempPath,
+    },
 }
 
 impl Source {
@@ -35,7 +38,10 @@ impl Source {
             let file = write(shape, n_ctx, cancel)?;
             return Ok(vec![Self::read(
                 file.to_path_buf(),
-                Kind::Synthetic(shape.clone(), file),
+                Kind::Synthetic {
+                    shape: shape.clone(),
+                    _file: file,
+                },
             )?]);
         }
         if args.model.is_empty() {
@@ -62,7 +68,7 @@ impl Source {
         match &self.kind {
             Kind::Embedded => format!("{} (embedded)", embedded::NAME),
             Kind::File(path) => path.display().to_string(),
-            Kind::Synthetic(shape, _) => format!("synthetic {shape}"),
+            Kind::Synthetic { shape, .. } => format!("synthetic {shape}"),
         }
     }
 

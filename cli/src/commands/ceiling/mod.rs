@@ -11,7 +11,7 @@ use crate::report::table;
 use crate::settings::{EngineSettings, human_bytes};
 use anyhow::{Result, bail};
 use llama_turboquant::measure::ceiling::{Ceiling, ComputeBytes, planned_ceiling};
-use llama_turboquant::{Backend, ContextConfig, DeviceKind, KvSpec, Model, memory};
+use llama_turboquant::{Backend, ContextConfig, KvSpec, Model, memory};
 use serde::Serialize;
 use serde_json::json;
 use std::process::ExitCode;
@@ -122,9 +122,7 @@ fn gib(amount: f64) -> Result<u64> {
 /// What is free for a cache: main memory, and a device's own.
 pub fn available() -> Option<u64> {
     let devices = Backend::init().and_then(|backend| backend.devices()).ok()?;
-    let own = |device: &&llama_turboquant::DeviceInfo| device.kind == DeviceKind::Gpu;
-    let on_device: u64 = devices.iter().filter(own).map(|device| device.memory_free).sum();
-    memory::available_ram().map(|ram| ram + on_device)
+    memory::available_bytes(&devices)
 }
 
 /// The planned part of a row.
