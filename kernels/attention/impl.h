@@ -1,0 +1,28 @@
+// What the implementation files and plan.c share.
+#ifndef TQ_ATTENTION_IMPL_H
+#define TQ_ATTENTION_IMPL_H
+
+#include "attention.h"
+
+// A part's result for one row: maximum, sum, and v.dim weighted values in the order of the output.
+#define TQ_PARTIAL_FLOATS(dim) (2 + (size_t) (dim))
+
+// The problem as an implementation without integer kernels sees it: every row through to_float.
+static inline tq_attention tq_attention_as_read(const tq_attention * a, bool reads_packed) {
+    tq_attention seen = *a;
+    if (!reads_packed) {
+        seen.k.packing = seen.v.packing = TQ_PACKED_NONE;
+    }
+    return seen;
+}
+
+extern const tq_attention_impl tq_attention_scalar;
+#if defined(__x86_64__)
+extern const tq_attention_impl tq_attention_avx2;
+extern const tq_attention_impl tq_attention_avx512;
+extern const tq_attention_impl tq_attention_amx;
+#elif defined(__aarch64__)
+extern const tq_attention_impl tq_attention_neon;
+#endif
+
+#endif
