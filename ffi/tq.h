@@ -245,6 +245,15 @@ tq_status tq_codec_levels(uint32_t bits, int8_t * levels, size_t capacity, size_
 tq_status tq_codec_rotate(float * x, size_t n, tq_text * error);
 uint32_t  tq_codec_version(void);
 
+// ---- attention: which kernels compute it on the CPU -------------------------------------------------
+
+// {active, runnable: ["scalar", ..., "upstream"], skipped: [...], calls: {turboquant, upstream}}: the one in use for
+// compressed caches, those of this build and CPU (slowest of ours first, llama.cpp's own last), those it cannot run, and how
+// many attention ops over a compressed K or V each has computed since the process started (JSON).
+tq_status tq_attention_implementations(tq_text * json, tq_text * error);
+// For the whole process; not while a context decodes. "upstream": llama.cpp's own path.
+tq_status tq_attention_select(const char * implementation, tq_text * error);
+
 // ---- probes: operators of the built engine, run alone, for tests and `verify` -----------------------
 
 // Converts n f32 values to rows of a ggml type and back by the engine's own tables (also q8_0 etc.).
