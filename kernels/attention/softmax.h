@@ -23,11 +23,18 @@ static uint8_t mask_sight(const char * mask, int count) {
     if (first != 0 && first != TQ_HALF_MINUS_INFINITY) {
         return TQ_SEES_SOME;
     }
-    uint16_t differs = 0;
-    for (int i = 0; i < count; i++) {
+    const uint64_t four    = first * UINT64_C(0x0001000100010001);
+    uint64_t       differs = 0;
+    int            i       = 0;
+    for (; i + 16 <= count; i += 16) {
+        uint64_t word[4];
+        memcpy(word, mask + 2 * i, sizeof word);
+        differs |= (word[0] ^ four) | (word[1] ^ four) | (word[2] ^ four) | (word[3] ^ four);
+    }
+    for (; i < count; i++) {
         uint16_t half;
         memcpy(&half, mask + 2 * i, sizeof half);
-        differs |= (uint16_t) (half ^ first);
+        differs |= (uint64_t) (half ^ first);
     }
     return differs ? TQ_SEES_SOME : first == 0 ? TQ_SEES_ALL : TQ_SEES_NONE;
 }
