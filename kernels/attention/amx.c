@@ -13,21 +13,41 @@ TQ_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,amx
 #include "vec_avx512.h"
 
 #include "amx.h"
+#include "vnni.h"
+
+// Below this many products of a row and a key, loading and storing tiles costs more than it saves.
+#define WORTH_TILES 256
+
+static _Thread_local bool with_tiles;
 
 static void packed_begin(void) {
-    amx_begin();
+    with_tiles = false;
 }
 
 static void packed_end(void) {
-    amx_end();
+    if (with_tiles) {
+        amx_end();
+    }
 }
 
+static bool worth_tiles(int rows, int keys) {
+    if (rows * keys < WORTH_TILES) {
+        return false;
+    }
+    if (!with_tiles) {
+        amx_begin();
+        with_tiles = true;
+    }
+    return true;
+}
+
+// Both ways give the same integers, so the choice does not show in the result.
 static void packed_scores(const tq_attention * a, const tq_scratch * t, int first, int n, int all, int count) {
-    amx_scores(a, t, first, n, all, count);
+    (worth_tiles(n, count) ? amx_scores : vnni_scores)(a, t, first, n, all, count);
 }
 
 static void packed_values(const tq_attention * a, const tq_scratch * t, int first, int n, int count) {
-    amx_values(a, t, first, n, count);
+    (worth_tiles(n, count) ? amx_values : vnni_values)(a, t, first, n, count);
 }
 
 #include "unit.h"

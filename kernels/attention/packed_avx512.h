@@ -340,7 +340,7 @@ TQ_VEC void v_tile_of(const tq_kv_side * side, const row_cursor * rows, int coun
         t->v_peak[b]     = most;
         // Weights reach from 0 to TQ_WEIGHT_MOST; beyond count they are zero whatever stands here.
         const __m512 norm = _mm512_set1_ps(most > 0.0f ? TQ_WEIGHT_MOST / most : 0.0f);
-        for (int key = 0; key < TQ_TILE; key += 16) {
+        for (int key = 0; key < tq_round_up(count, 64); key += 16) {
             _mm512_store_ps(scale + key, key < count ? _mm512_mul_ps(norm, _mm512_load_ps(scale + key)) : _mm512_setzero_ps());
         }
     }
@@ -427,15 +427,15 @@ TQ_VEC void put_scores(const tq_scratch * t, int r, int blocks, int b, int key, 
     _mm512_store_ps(s, b == 0 ? _mm512_mul_ps(scale, value) : _mm512_fmadd_ps(scale, value, _mm512_load_ps(s)));
 }
 
-// Weights of row i of n as two digits per block of V; `weight` is the tile's.
-static void packed_weights(const tq_attention * a, const float * s, float weight, int i, int n, const tq_scratch * t) {
+// Weights of row i of n as two digits per block of V, for `width` keys, a multiple of 64; `weight` is the tile's.
+static void packed_weights(const tq_attention * a, const float * s, int width, float weight, int i, int n, const tq_scratch * t) {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const __m512i byte  = _mm512_set1_epi16(255);
     for (int b = 0; b < a->v.dim / a->v.block; b++) {
         const float * scale = t->v_scale + b * TQ_TILE;
         uint8_t *     high  = t->p_digits + ((size_t) b * 2 * TQ_ROWS + (size_t) digit_row(i, n, 0)) * TQ_TILE;
         uint8_t *     low   = t->p_digits + ((size_t) b * 2 * TQ_ROWS + (size_t) digit_row(i, n, 1)) * TQ_TILE;
-        for (int key = 0; key < TQ_TILE; key += 64) {
+        for (int key = 0; key < width; key += 64) {
             __m512i w[4];
             TQ_UNROLL
             for (int j = 0; j < 4; j++) {
