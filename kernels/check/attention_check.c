@@ -3,9 +3,9 @@
 //   attention_check            all cases
 //   attention_check --quick    a tenth of them, for an emulator
 //   attention_check --bench    nanoseconds per key and KV head, and the ratio to the scalar implementation
-//   attention_check --count IMPL K V N_Q [TIMES]   runs one case, for profiles and instruction counts (callgrind)
-#include "attention_bench.h"
-#include "report.h"
+//   attention_check --instructions [FILE]   instructions per key and KV head, compared with those recorded in FILE
+//   attention_check --count IMPL K V N_Q [TIMES]   runs one case, for profiles
+#include "attention_count.h"
 
 // Of an output row: |out - reference| / |reference|. Queries and weights are integers of 16 bits, relative to the largest
 // of the query and of the row's tile, so either rounding error is uniform with a step of 2^-15 of that at most; on average
@@ -255,6 +255,7 @@ int main(int argc, char ** argv) {
     int step = 1;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--bench") == 0) return attention_bench(argc - i - 1, argv + i + 1);
+        if (strcmp(argv[i], "--instructions") == 0) return attention_instructions(argv[i + 1]);
         if (strcmp(argv[i], "--count") == 0) return attention_once(argc - i - 1, argv + i + 1);
         if (strcmp(argv[i], "--quick") == 0) step = 10;
         else return fprintf(stderr, "unknown option %s\n", argv[i]), 2;
