@@ -16,7 +16,7 @@ TQ_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,amx
 #include "vnni.h"
 
 // Below this many products of a row and a key, loading and storing tiles costs more than it saves.
-#define WORTH_TILES 256
+#define WORTH_TILES 384
 
 static _Thread_local bool with_tiles;
 

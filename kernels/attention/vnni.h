@@ -4,11 +4,13 @@
 
 #include "packed_avx512.h"
 
-// One row's digits times two vectors of a tile. Named members, and no arrays of them: with arrays GCC 12 copies every
-// sum in every step.
+typedef int32_t sums16 __attribute__((vector_size(64)));
+
+// One row's digits times two vectors of a tile. Named members of the type that the instruction works on: with arrays of
+// them, or with __m512i (eight 64-bit lanes to the compiler), GCC 12 copies every sum in every step.
 typedef struct {
     const uint8_t * high, * low;
-    __m512i         high0, high1, low0, low1;
+    sums16          high0, high1, low0, low1;
 } vnni_row;
 
 TQ_VEC __m512i four_bytes(const uint8_t * p) {
@@ -18,12 +20,12 @@ TQ_VEC __m512i four_bytes(const uint8_t * p) {
 }
 
 TQ_VEC void vnni_start(vnni_row * r) {
-    r->high0 = r->high1 = r->low0 = r->low1 = _mm512_setzero_si512();
+    r->high0 = r->high1 = r->low0 = r->low1 = (sums16) _mm512_setzero_si512();
 }
 
 // Of K the tile is unsigned, of V the digits.
-TQ_VEC __m512i vnni_dot(__m512i sum, __m512i tile, __m512i digit, bool is_k) {
-    return is_k ? _mm512_dpbusd_epi32(sum, tile, digit) : _mm512_dpbusd_epi32(sum, digit, tile);
+TQ_VEC sums16 vnni_dot(sums16 sum, __m512i tile, __m512i digit, bool is_k) {
+    return (sums16) (is_k ? _mm512_dpbusd_epi32((__m512i) sum, tile, digit) : _mm512_dpbusd_epi32((__m512i) sum, digit, tile));
 }
 
 TQ_VEC void vnni_step(vnni_row * r, __m512i x0, __m512i x1, int at, bool is_k) {
@@ -62,8 +64,8 @@ TQ_VEC vnni_row row_of_digits(const void * digits, int r, int all, int stride) {
 
 TQ_VEC void put_score_pair(const tq_scratch * t, const vnni_row * row, int r, int i, int blocks, int b, int key) {
     float * s = t->s + i * TQ_TILE + key;
-    put_scores(t, r, blocks, b, key, row->high0, row->low0, s);
-    put_scores(t, r, blocks, b, key + 16, row->high1, row->low1, s + 16);
+    put_scores(t, r, blocks, b, key, (__m512i) row->high0, (__m512i) row->low0, s);
+    put_scores(t, r, blocks, b, key + 16, (__m512i) row->high1, (__m512i) row->low1, s + 16);
 }
 
 // Rows i .. i + n - 1 with 32 keys. first: number in the unit, of `all`, of row 0.
@@ -99,8 +101,8 @@ static void vnni_scores(const tq_attention * a, const tq_scratch * t, int first,
 
 TQ_VEC void put_value_pair(const tq_attention * a, const tq_scratch * t, const vnni_row * row, int first, int i, int b, int vector) {
     float * o = t->o + (size_t) (first + i) * (size_t) a->v.dim + 16 * vector;
-    put_values(t, b, i, row->high0, row->low0, o);
-    put_values(t, b, i, row->high1, row->low1, o + 16);
+    put_values(t, b, i, (__m512i) row->high0, (__m512i) row->low0, o);
+    put_values(t, b, i, (__m512i) row->high1, (__m512i) row->low1, o + 16);
 }
 
 // Rows i .. i + n - 1 of `rows` times two vectors of 16 dimensions.
