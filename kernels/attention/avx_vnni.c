@@ -20,140 +20,171 @@ static void packed_begin(void) {}
 
 static void packed_end(void) {}
 
-TQ_VEC __m256i four_bytes(const void * p) {
+typedef int32_t v8si __attribute__((vector_size(32)));
+
+// One row's digits times two vectors of a tile, `apart` from each other. Named members, and no array of these: with
+// arrays, GCC 12 stores every sum to the stack in every step.
+typedef struct {
+    const __m256i * tile;
+    const void *    high, * low;
+    v8si            high0, high1, low0, low1;
+} product;
+
+TQ_VEC void start_product(product * p) {
+    p->high0 = p->high1 = p->low0 = p->low1 = (v8si) _mm256_setzero_si256();
+}
+
+TQ_VEC __m256i four_bytes(const void * digits, int at) {
     int32_t four;
-    memcpy(&four, p, sizeof four);
+    memcpy(&four, (const char *) digits + 4 * at, sizeof four);
     return _mm256_set1_epi32(four);
 }
 
+// Of K the tile is unsigned, of V the digits.
+TQ_VEC v8si dot(v8si sum, __m256i tile, __m256i digit, bool is_k) {
+    return (v8si) (is_k ? _mm256_dpbusd_avx_epi32((__m256i) sum, tile, digit) : _mm256_dpbusd_avx_epi32((__m256i) sum, digit, tile));
+}
+
+TQ_VEC void step(product * p, int at, int apart, bool is_k) {
+    const __m256i x0 = _mm256_load_si256(p->tile + at), x1 = _mm256_load_si256(p->tile + apart + at);
+    const __m256i high = four_bytes(p->high, at);
+    p->high0 = dot(p->high0, x0, high, is_k);
+    p->high1 = dot(p->high1, x1, high, is_k);
+    const __m256i low = four_bytes(p->low, at);
+    p->low0 = dot(p->low0, x0, low, is_k);
+    p->low1 = dot(p->low1, x1, low, is_k);
+}
+
+// Steps from .. to - 1 of n products side by side: 12 sums keep two dot products of 5 cycles' latency going, 8 nearly.
+TQ_VEC void products(product * p0, product * p1, product * p2, int n, int from, int to, int apart, bool is_k) {
+    start_product(p0);
+    start_product(p1);
+    start_product(p2);
+    for (int at = from; at < to; at++) {
+        step(p0, at, apart, is_k);
+        if (n > 1) step(p1, at, apart, is_k);
+        if (n > 2) step(p2, at, apart, is_k);
+    }
+}
+
+// Rows taken together of `left`: three and then one are worse than twice two.
+TQ_VEC int rows_at_once(int left) {
+    return left == 4 || left == 2 ? 2 : left == 1 ? 1 : 3;
+}
+
+// ---- K ----------------------------------------------------------------------------------------------
+
 // 8 integer products of a row with a block of K, to logits.
-TQ_VEC void put_scores(const tq_scratch * t, int r, int blocks, int b, int key, __m256i high, __m256i low, float * s) {
-    const __m256i whole = _mm256_sub_epi32(_mm256_add_epi32(_mm256_slli_epi32(high, 8), low), _mm256_set1_epi32(t->q_offset[r * blocks + b]));
+TQ_VEC void put_scores(const tq_scratch * t, int r, int blocks, int b, int key, v8si high, v8si low, float * s) {
+    const __m256i whole = (__m256i) ((high << 8) + low - t->q_offset[r * blocks + b]);
     const __m256  scale = _mm256_mul_ps(_mm256_set1_ps(t->q_scale[r]), _mm256_load_ps(t->k_scale + b * TQ_TILE + key));
     const __m256  value = _mm256_cvtepi32_ps(whole);
     _mm256_store_ps(s, b == 0 ? _mm256_mul_ps(scale, value) : _mm256_fmadd_ps(scale, value, _mm256_load_ps(s)));
 }
 
-// n rows (at most 3) with `vectors` (at most 4) times 8 keys. first: the rows' number in the unit, of `all`.
-TQ_VEC void scores_block(const tq_attention * a, const tq_scratch * t, int first, int all, int i, int n, int key, int vectors) {
-    const int       padded = tq_round_up(a->k.dim, 64), blocks = a->k.dim / a->k.block;
-    const __m256i * k      = (const __m256i *) t->k_tile + key / 8 * (padded / 4);
-    const int8_t *  q[3][2];
-    for (int r = 0; r < n; r++) {
-        q[r][0] = t->q_digits + (size_t) digit_row(first + i + r, all, 0) * (size_t) padded;
-        q[r][1] = t->q_digits + (size_t) digit_row(first + i + r, all, 1) * (size_t) padded;
-    }
-    for (int b = 0; b < blocks; b++) {
-        __m256i sum[3][4][2];
-        for (int r = 0; r < n; r++) {
-            for (int v = 0; v < vectors; v++) {
-                sum[r][v][0] = sum[r][v][1] = _mm256_setzero_si256();
-            }
-        }
-        for (int c = b * a->k.block / 4; c < (b + 1) * a->k.block / 4; c++) {
-            __m256i x[4];
-            for (int v = 0; v < vectors; v++) {
-                x[v] = _mm256_load_si256(k + v * (padded / 4) + c);
-            }
-            TQ_UNROLL
-            for (int r = 0; r < n; r++) {
-                TQ_UNROLL
-                for (int d = 0; d < 2; d++) {
-                    const __m256i y = four_bytes(q[r][d] + 4 * c);
-                    TQ_UNROLL
-                    for (int v = 0; v < vectors; v++) {
-                        sum[r][v][d] = _mm256_dpbusd_avx_epi32(sum[r][v][d], x[v], y);
-                    }
-                }
-            }
-        }
-        for (int r = 0; r < n; r++) {
-            for (int v = 0; v < vectors; v++) {
-                put_scores(t, first + i + r, blocks, b, key + 8 * v, sum[r][v][0], sum[r][v][1], t->s + (i + r) * TQ_TILE + key + 8 * v);
-            }
-        }
-    }
+typedef struct {
+    const tq_attention * a;
+    const tq_scratch *   t;
+    int                  first, all, padded, blocks;  // first: number in the unit, of `all`, of the first row
+} scores_job;
+
+TQ_VEC product product_of_row(const scores_job * job, int i, int key) {
+    product p;
+    p.tile = (const __m256i *) job->t->k_tile + key / 8 * (job->padded / 4);
+    p.high = job->t->q_digits + (size_t) digit_row(job->first + i, job->all, 0) * (size_t) job->padded;
+    p.low  = job->t->q_digits + (size_t) digit_row(job->first + i, job->all, 1) * (size_t) job->padded;
+    return p;
 }
 
-// Rows taken together of `left`. 12 sums in registers keep two dot products of 5 cycles' latency going, 8 do not
-// quite; three rows and then one are worse than twice two.
-TQ_VEC int rows_at_once(int left) {
-    return left == 4 || left == 2 ? 2 : left == 1 ? 1 : 3;
+TQ_VEC void put_product(const scores_job * job, int i, int b, int key, const product * p) {
+    float * s = job->t->s + i * TQ_TILE + key;
+    put_scores(job->t, job->first + i, job->blocks, b, key, p->high0, p->low0, s);
+    put_scores(job->t, job->first + i, job->blocks, b, key + 8, p->high1, p->low1, s + 8);
+}
+
+// n rows with 16 keys, or one row with 32.
+TQ_VEC void scores_block(const scores_job * job, int i, int n, int key) {
+    const int down = n > 1, right = n > 1 ? 0 : 16, taken = n > 1 ? n : 2;
+    product   p0 = product_of_row(job, i, key), p1 = product_of_row(job, i + down, key + right), p2 = product_of_row(job, i + 2 * down, key);
+    for (int b = 0; b < job->blocks; b++) {
+        const int steps = job->a->k.block / 4;
+        products(&p0, &p1, &p2, taken, b * steps, (b + 1) * steps, job->padded / 4, true);
+        put_product(job, i, b, key, &p0);
+        put_product(job, i + down, b, key + right, &p1);
+        if (n > 2) put_product(job, i + 2, b, key, &p2);
+    }
 }
 
 static void packed_scores(const tq_attention * a, const tq_scratch * t, int first, int n, int all, int count) {
+    const scores_job job = { a, t, first, all, tq_round_up(a->k.dim, 64), a->k.dim / a->k.block };
     for (int i = 0; i < n; i += rows_at_once(n - i)) {
         switch (rows_at_once(n - i)) {
             case 1:
-                for (int key = 0; key < count; key += 32) scores_block(a, t, first, all, i, 1, key, 4);
+                for (int key = 0; key < count; key += 32) scores_block(&job, i, 1, key);
                 break;
             case 2:
-                for (int key = 0; key < count; key += 16) scores_block(a, t, first, all, i, 2, key, 2);
+                for (int key = 0; key < count; key += 16) scores_block(&job, i, 2, key);
                 break;
             default:
-                for (int key = 0; key < count; key += 16) scores_block(a, t, first, all, i, 3, key, 2);
+                for (int key = 0; key < count; key += 16) scores_block(&job, i, 3, key);
         }
     }
 }
 
+// ---- V ----------------------------------------------------------------------------------------------
+
 // Sums of a row over the keys of a tile, for 8 dimensions, into its running sum.
-TQ_VEC void put_values(const tq_scratch * t, int b, int i, __m256i high, __m256i low, float * o) {
-    const __m256 value = _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_slli_epi32(high, 8), low));
+TQ_VEC void put_values(const tq_scratch * t, int b, int i, v8si high, v8si low, float * o) {
+    const __m256 value = _mm256_cvtepi32_ps((__m256i) ((high << 8) + low));
     const __m256 old   = _mm256_mul_ps(_mm256_set1_ps(t->fade[i]), _mm256_loadu_ps(o));
     _mm256_storeu_ps(o, _mm256_fmadd_ps(_mm256_set1_ps(t->weight[b * TQ_ROWS + i]), value, old));
 }
 
-// n rows (at most 3) times `vectors` (at most 4) of 8 dimensions.
-TQ_VEC void values_block(const tq_attention * a, const tq_scratch * t, int first, int rows, int i, int n, int vector, int vectors, int groups) {
-    const int       b = 8 * vector / a->v.block;
-    const __m256i * v = (const __m256i *) t->v_tile + vector * (TQ_TILE / 4);
-    const uint8_t * p[3][2];
-    __m256i         sum[3][4][2];
-    for (int r = 0; r < n; r++) {
-        for (int d = 0; d < 2; d++) {
-            p[r][d] = t->p_digits + ((size_t) b * 2 * TQ_ROWS + (size_t) digit_row(i + r, rows, d)) * TQ_TILE;
-            for (int j = 0; j < vectors; j++) {
-                sum[r][j][d] = _mm256_setzero_si256();
-            }
-        }
-    }
-    for (int g = 0; g < groups; g++) {
-        __m256i x[4];
-        for (int j = 0; j < vectors; j++) {
-            x[j] = _mm256_load_si256(v + j * (TQ_TILE / 4) + g);
-        }
-        TQ_UNROLL
-        for (int r = 0; r < n; r++) {
-            TQ_UNROLL
-            for (int d = 0; d < 2; d++) {
-                const __m256i y = four_bytes(p[r][d] + 4 * g);
-                TQ_UNROLL
-                for (int j = 0; j < vectors; j++) {
-                    sum[r][j][d] = _mm256_dpbusd_avx_epi32(sum[r][j][d], y, x[j]);
-                }
-            }
-        }
-    }
-    for (int r = 0; r < n; r++) {
-        float * o = t->o + (size_t) (first + i + r) * (size_t) a->v.dim + 8 * vector;
-        for (int j = 0; j < vectors; j++) {
-            put_values(t, b, i + r, sum[r][j][0], sum[r][j][1], o + 8 * j);
-        }
-    }
+typedef struct {
+    const tq_attention * a;
+    const tq_scratch *   t;
+    int                  first, rows, groups;  // groups of four keys
+} values_job;
+
+TQ_VEC product product_of_weights(const values_job * job, int i, int vector) {
+    const uint8_t * digits = job->t->p_digits + (size_t) (8 * vector / job->a->v.block) * 2 * TQ_ROWS * TQ_TILE;
+    product         p;
+    p.tile = (const __m256i *) job->t->v_tile + vector * (TQ_TILE / 4);
+    p.high = digits + digit_row(i, job->rows, 0) * TQ_TILE;
+    p.low  = digits + digit_row(i, job->rows, 1) * TQ_TILE;
+    return p;
+}
+
+TQ_VEC void put_sums(const values_job * job, int i, int vector, const product * p) {
+    float *   o = job->t->o + (size_t) (job->first + i) * (size_t) job->a->v.dim + 8 * vector;
+    const int b = 8 * vector / job->a->v.block;
+    put_values(job->t, b, i, p->high0, p->low0, o);
+    put_values(job->t, b, i, p->high1, p->low1, o + 8);
+}
+
+// n rows times 16 dimensions, or one row times 32.
+TQ_VEC void values_block(const values_job * job, int i, int n, int vector) {
+    const int down = n > 1, right = n > 1 ? 0 : 2, taken = n > 1 ? n : 2;
+    product   p0 = product_of_weights(job, i, vector), p1 = product_of_weights(job, i + down, vector + right);
+    product   p2 = product_of_weights(job, i + 2 * down, vector);
+    products(&p0, &p1, &p2, taken, 0, job->groups, TQ_TILE / 4, false);
+    put_sums(job, i, vector, &p0);
+    put_sums(job, i + down, vector + right, &p1);
+    if (n > 2) put_sums(job, i + 2, vector, &p2);
 }
 
 static void packed_values(const tq_attention * a, const tq_scratch * t, int first, int n, int count) {
-    const int groups = (count + 3) / 4, vectors = a->v.dim / 8;
+    const values_job job = { a, t, first, n, (count + 3) / 4 };
     for (int i = 0; i < n; i += rows_at_once(n - i)) {
         switch (rows_at_once(n - i)) {
             case 1:
-                for (int v = 0; v < vectors; v += 4) values_block(a, t, first, n, i, 1, v, 4, groups);
+                for (int v = 0; v < a->v.dim / 8; v += 4) values_block(&job, i, 1, v);
                 break;
             case 2:
-                for (int v = 0; v < vectors; v += 2) values_block(a, t, first, n, i, 2, v, 2, groups);
+                for (int v = 0; v < a->v.dim / 8; v += 2) values_block(&job, i, 2, v);
                 break;
             default:
-                for (int v = 0; v < vectors; v += 2) values_block(a, t, first, n, i, 3, v, 2, groups);
+                for (int v = 0; v < a->v.dim / 8; v += 2) values_block(&job, i, 3, v);
         }
     }
 }
