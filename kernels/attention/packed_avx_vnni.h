@@ -145,17 +145,21 @@ TQ_VEC void k_tile_of(const tq_kv_side * side, const row_cursor * rows, int coun
     const size_t stride  = block_bytes(side);
     const int    columns = tq_round_up(side->dim, 64) / 4;
     for (int key = 0; key < count; key += 8) {
-        __m256i *    out = (__m256i *) t->k_tile + key / 8 * columns;
+        __m256i *    out    = (__m256i *) t->k_tile + key / 8 * columns;
+        float *      scale  = t->k_scale + key;
+        size_t       offset = 0;
         const char * p[8];
         rows_from(rows, key, p);
         for (int b = 0; b < side->dim / block; b++) {
-            const size_t offset = (size_t) b * stride;
             if (q8) {
-                k_block_q8_0(p, offset, out + b * block / 4);
+                k_block_q8_0(p, offset, out);
             } else {
-                k_block(p, offset, bits, block, out + b * block / 4);
+                k_block(p, offset, bits, block, out);
             }
-            _mm256_store_ps(t->k_scale + b * TQ_TILE + key, scales_of(p, offset, scale_factor(side)));
+            _mm256_store_ps(scale, scales_of(p, offset, scale_factor(side)));
+            out += block / 4;
+            scale += TQ_TILE;
+            offset += stride;
         }
     }
 }
@@ -269,11 +273,12 @@ TQ_VEC void v_tile_of(const tq_kv_side * side, const row_cursor * rows, int coun
     const size_t stride = block_bytes(side);
     const int    blocks = side->dim / block;
     for (int key = 0; key < count; key += 8) {
+        __m256i *    out    = (__m256i *) t->v_tile + key / 4;
+        float *      scale  = t->v_scale + key;
+        size_t       offset = 0;
         const char * p[8];
         rows_from(rows, key, p);
         for (int b = 0; b < blocks; b++) {
-            const size_t offset = (size_t) b * stride;
-            __m256i *    out    = (__m256i *) t->v_tile + b * block / 8 * (TQ_TILE / 4) + key / 4;
             for (int g = 0; g < 2; g++) {
                 if (q8) {
                     v_block_q8_0(p + 4 * g, offset, out + g);
@@ -281,7 +286,10 @@ TQ_VEC void v_tile_of(const tq_kv_side * side, const row_cursor * rows, int coun
                     v_block(p + 4 * g, offset, bits, block, out + g);
                 }
             }
-            _mm256_store_ps(t->v_scale + b * TQ_TILE + key, scales_of(p, offset, scale_factor(side)));
+            _mm256_store_ps(scale, scales_of(p, offset, scale_factor(side)));
+            out += block / 8 * (TQ_TILE / 4);
+            scale += TQ_TILE;
+            offset += stride;
         }
     }
     for (int b = 0; b < blocks; b++) {
