@@ -37,10 +37,17 @@ TQ_VEC __m256i bytes_8_8(const char * low, const char * high) {
 
 // Rows key .. key + 7.
 TQ_VEC void rows_from(const row_cursor * rows, int key, const char ** p) {
-    p[0] = row_at(rows, key);
-    TQ_UNROLL
-    for (int i = 1; i < 8; i++) {
-        p[i] = p[i - 1] + (key + i <= rows->last ? rows->stride : 0);
+    const char * first = row_at(rows, key);
+    if (key + 7 <= rows->last) {
+        TQ_UNROLL
+        for (int i = 0; i < 8; i++) {
+            p[i] = first + (size_t) i * rows->stride;
+        }
+    } else {
+        TQ_UNROLL
+        for (int i = 0; i < 8; i++) {
+            p[i] = row_at(rows, key + i);
+        }
     }
 }
 
