@@ -82,9 +82,7 @@ TQ_VEC void columns_of_8(const char * const * p, size_t offset, __m256i * out) {
 TQ_VEC __m256 scales_of(const char * const * p, size_t offset, float factor) {
     uint16_t half[8];
     TQ_UNROLL
-    for (int i = 0; i < 8; i++) {
-        memcpy(&half[i], p[i] + offset, 2);
-    }
+    for (int i = 0; i < 8; i++) memcpy(&half[i], p[i] + offset, 2);
     const __m128i all = _mm_setr_epi16((short) half[0], (short) half[1], (short) half[2], (short) half[3], (short) half[4],
                                        (short) half[5], (short) half[6], (short) half[7]);
     return _mm256_mul_ps(_mm256_set1_ps(factor), vf_finite(_mm256_cvtph_ps(all)));
@@ -320,10 +318,10 @@ static void packed_v_tile(const tq_kv_side * side, const char * base, int count,
 
 // ---- rows -------------------------------------------------------------------------------------------
 
-TQ_VEC int hsum_int(__m256i a) {
+TQ_VEC int32_t hsum_int(__m256i a) {
     const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
-    const __m128i two  = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
-    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
+    const __m128i two  = _mm_hadd_epi32(four, four);
+    return _mm_cvtsi128_si32(_mm_hadd_epi32(two, two));
 }
 
 // Bytes of four vectors of integers that packs has taken to 8 bits, back in order.
