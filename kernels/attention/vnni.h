@@ -4,6 +4,10 @@
 
 #include "packed_avx512.h"
 
+// Sums have the type that the dot product has inside: as __m512i, GCC 12 keeps both types of each alive and stores one of
+// them to the stack in every step.
+typedef int32_t v16si __attribute__((vector_size(64)));
+
 TQ_VEC __m512i four_bytes(const void * p) {
     int32_t four;
     memcpy(&four, p, sizeof four);
@@ -20,10 +24,10 @@ TQ_VEC void scores_block(const tq_attention * a, const tq_scratch * t, int first
         q[r][1] = t->q_digits + (size_t) digit_row(first + i + r, all, 1) * (size_t) padded;
     }
     for (int b = 0; b < blocks; b++) {
-        __m512i sum[4][2][2];
+        v16si sum[4][2][2];
         for (int r = 0; r < n; r++) {
             for (int v = 0; v < vectors; v++) {
-                sum[r][v][0] = sum[r][v][1] = _mm512_setzero_si512();
+                sum[r][v][0] = sum[r][v][1] = (v16si) _mm512_setzero_si512();
             }
         }
         for (int c = b * a->k.block / 4; c < (b + 1) * a->k.block / 4; c++) {
@@ -37,14 +41,14 @@ TQ_VEC void scores_block(const tq_attention * a, const tq_scratch * t, int first
                 for (int d = 0; d < 2; d++) {
                     const __m512i y = four_bytes(q[r][d] + 4 * c);
                     for (int v = 0; v < vectors; v++) {
-                        sum[r][v][d] = _mm512_dpbusd_epi32(sum[r][v][d], x[v], y);
+                        sum[r][v][d] = (v16si) _mm512_dpbusd_epi32((__m512i) sum[r][v][d], x[v], y);
                     }
                 }
             }
         }
         for (int r = 0; r < n; r++) {
             for (int v = 0; v < vectors; v++) {
-                put_scores(t, first + i + r, blocks, b, key + 16 * v, sum[r][v][0], sum[r][v][1],
+                put_scores(t, first + i + r, blocks, b, key + 16 * v, (__m512i) sum[r][v][0], (__m512i) sum[r][v][1],
                            t->s + (i + r) * TQ_TILE + key + 16 * v);
             }
         }
@@ -69,11 +73,11 @@ TQ_VEC void values_block(const tq_attention * a, const tq_scratch * t, int first
     const int       b = 16 * vector / a->v.block;
     const __m512i * v = (const __m512i *) t->v_tile + vector * (TQ_TILE / 4);
     const uint8_t * p[4][2];
-    __m512i         sum[4][2][2];
+    v16si           sum[4][2][2];
     for (int r = 0; r < n; r++) {
         for (int d = 0; d < 2; d++) {
             p[r][d]      = t->p_digits + ((size_t) b * 2 * TQ_ROWS + (size_t) digit_row(i + r, rows, d)) * TQ_TILE;
-            sum[r][0][d] = sum[r][1][d] = _mm512_setzero_si512();
+            sum[r][0][d] = sum[r][1][d] = (v16si) _mm512_setzero_si512();
         }
     }
     for (int g = 0; g < groups; g++) {
@@ -83,15 +87,15 @@ TQ_VEC void values_block(const tq_attention * a, const tq_scratch * t, int first
             TQ_UNROLL
             for (int d = 0; d < 2; d++) {
                 const __m512i y = four_bytes(p[r][d] + 4 * g);
-                sum[r][0][d]    = _mm512_dpbusd_epi32(sum[r][0][d], y, x0);
-                sum[r][1][d]    = _mm512_dpbusd_epi32(sum[r][1][d], y, x1);
+                sum[r][0][d]    = (v16si) _mm512_dpbusd_epi32((__m512i) sum[r][0][d], y, x0);
+                sum[r][1][d]    = (v16si) _mm512_dpbusd_epi32((__m512i) sum[r][1][d], y, x1);
             }
         }
     }
     for (int r = 0; r < n; r++) {
         float * o = t->o + (size_t) (first + i + r) * (size_t) a->v.dim + 16 * vector;
-        put_values(t, b, i + r, sum[r][0][0], sum[r][0][1], o);
-        put_values(t, b, i + r, sum[r][1][0], sum[r][1][1], o + 16);
+        put_values(t, b, i + r, (__m512i) sum[r][0][0], (__m512i) sum[r][0][1], o);
+        put_values(t, b, i + r, (__m512i) sum[r][1][0], (__m512i) sum[r][1][1], o + 16);
     }
 }
 
