@@ -160,12 +160,12 @@ TQ_VEC void k_tile_of(const tq_kv_side * side, const row_cursor * rows, int coun
     const int    columns = tq_round_up(side->dim, 64) / 4;
     for (int key = 0; key < count; key += 16) {
         __m512i * out = (__m512i *) t->k_tile + key / 16 * columns;
-        for (int b = 0; b < side->dim / block; b++) {
+        for (int b = 0; b < side->dim / block; b++, out += block / 4) {
             const size_t offset = (size_t) b * stride;
             if (q8) {
-                k_block_q8_0(rows, key, offset, out + b * block / 4);
+                k_block_q8_0(rows, key, offset, out);
             } else {
-                k_block(rows, key, offset, bits, block, out + b * block / 4);
+                k_block(rows, key, offset, bits, block, out);
             }
             _mm512_store_ps(t->k_scale + b * TQ_TILE + key, scales_of(rows, key, offset, scale_factor(side)));
         }
