@@ -63,7 +63,7 @@ typedef struct {
 } tq_attention_plan;
 
 typedef struct tq_attention_impl {
-    const char * name;                 // "scalar", "avx2", "avx512", "amx", "neon", "neon_dotprod"
+    const char * name;                 // "scalar", "avx2", "avx_vnni", "avx512", "amx", "neon", "neon_dotprod"
     bool (*supported)(void);           // does this CPU run it?
     int  tile_keys;                    // keys decoded at a time
     bool reads_packed;                 // has integer kernels; otherwise every row goes through to_float

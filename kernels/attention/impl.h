@@ -4,6 +4,17 @@
 
 #include "attention.h"
 
+// Does this compiler know the target avxvnni? Apple counts its clang differently.
+#if !defined(__x86_64__)
+#define TQ_KNOWS_AVX_VNNI 0
+#elif defined(__apple_build_version__)
+#define TQ_KNOWS_AVX_VNNI (__clang_major__ >= 13)
+#elif defined(__clang__)
+#define TQ_KNOWS_AVX_VNNI (__clang_major__ >= 12)
+#else
+#define TQ_KNOWS_AVX_VNNI (__GNUC__ >= 11)
+#endif
+
 // A part's result for one row: maximum, sum, and v.dim weighted values in the order of the output.
 #define TQ_PARTIAL_FLOATS(dim) (2 + (size_t) (dim))
 
@@ -19,6 +30,9 @@ static inline tq_attention tq_attention_as_read(const tq_attention * a, bool rea
 extern const tq_attention_impl tq_attention_scalar;
 #if defined(__x86_64__)
 extern const tq_attention_impl tq_attention_avx2;
+#if TQ_KNOWS_AVX_VNNI
+extern const tq_attention_impl tq_attention_avx_vnni;
+#endif
 extern const tq_attention_impl tq_attention_avx512;
 extern const tq_attention_impl tq_attention_amx;
 #elif defined(__aarch64__)

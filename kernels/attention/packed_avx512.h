@@ -7,18 +7,11 @@
 // Rows are transposed while still packed, so a 4-bit row costs half the shuffles of a byte row and a 2-bit row a
 // quarter. The shuffles of V stay inside 128-bit lanes, so its dimensions come in a permuted order, which packed_output
 // undoes once per row: position 16 j + 4 l + i of 64 holds dimension 16 l + 4 j + i.
-//
-// Queries and probabilities are 16-bit integers in two 8-bit digits, so one product takes two dot products and its
-// error is that of the cache, not of the arithmetic: 8 bits would add 0.5 % to the logits' standard deviation.
 #ifndef TQ_PACKED_AVX512_H
 #define TQ_PACKED_AVX512_H
 
 #include "../common/levels.h"
-#include "attention.h"
-#include "scratch.h"
-
-#define TQ_QUERY_MOST  32512.0f  // 127 * 256: the signed digits -128 .. 127 reach it
-#define TQ_WEIGHT_MOST 65535.0f
+#include "packed.h"
 
 // ---- levels and fields -----------------------------------------------------------------------------
 
@@ -46,17 +39,6 @@ TQ_VEC __m512i quad_of(const char * a, const char * b, const char * c, const cha
     const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *) c)),
                                                  _mm_loadu_si128((const __m128i *) d), 1);
     return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
-}
-
-// Rows first, first + 1, ... of a tile. Beyond the last row it is repeated: its weight will be zero.
-typedef struct {
-    const char * base;
-    size_t       stride;
-    int          last;
-} row_cursor;
-
-TQ_VEC const char * row_at(const row_cursor * rows, int key) {
-    return rows->base + (size_t) (key < rows->last ? key : rows->last) * rows->stride;
 }
 
 // In every 128-bit lane: four vectors of four dwords, transposed.
@@ -114,14 +96,6 @@ TQ_VEC __m512 scales_of(const row_cursor * rows, int key, size_t offset, float f
         memcpy(&half[i], row_at(rows, key + i) + offset, 2);
     }
     return _mm512_mul_ps(_mm512_set1_ps(factor), vf_finite(vf_half(half)));
-}
-
-TQ_VEC size_t block_bytes(const tq_kv_side * side) {
-    return side->packing == TQ_PACKED_Q8_0 ? 34 : 2 + (size_t) (side->block * side->bits / 8);
-}
-
-TQ_VEC float scale_factor(const tq_kv_side * side) {
-    return side->packing == TQ_PACKED_Q8_0 ? 1.0f : TQ_SCALE_DOWN;
 }
 
 // ---- K ----------------------------------------------------------------------------------------------
@@ -186,12 +160,12 @@ TQ_VEC void k_tile_of(const tq_kv_side * side, const row_cursor * rows, int coun
     const int    columns = tq_round_up(side->dim, 64) / 4;
     for (int key = 0; key < count; key += 16) {
         __m512i * out = (__m512i *) t->k_tile + key / 16 * columns;
-        for (int b = 0; b < side->dim / block; b++) {
+        for (int b = 0; b < side->dim / block; b++, out += block / 4) {
             const size_t offset = (size_t) b * stride;
             if (q8) {
-                k_block_q8_0(rows, key, offset, out + b * block / 4);
+                k_block_q8_0(rows, key, offset, out);
             } else {
-                k_block(rows, key, offset, bits, block, out + b * block / 4);
+                k_block(rows, key, offset, bits, block, out);
             }
             _mm512_store_ps(t->k_scale + b * TQ_TILE + key, scales_of(rows, key, offset, scale_factor(side)));
         }
@@ -337,23 +311,6 @@ TQ_VEC void v_tile_of(const tq_kv_side * side, const row_cursor * rows, int coun
     }
 }
 
-#define TQ_FOR_PACKING(side, call)                                                          \
-    if ((side)->packing == TQ_PACKED_Q8_0) {                                                \
-        call(true, 8, 32);                                                                  \
-    } else if ((side)->block == 128) {                                                      \
-        switch ((side)->bits) {                                                             \
-            case 2: call(false, 2, 128); break;                                             \
-            case 3: call(false, 3, 128); break;                                             \
-            default: call(false, 4, 128); break;                                            \
-        }                                                                                   \
-    } else {                                                                                \
-        switch ((side)->bits) {                                                             \
-            case 2: call(false, 2, 64); break;                                              \
-            case 3: call(false, 3, 64); break;                                              \
-            default: call(false, 4, 64); break;                                             \
-        }                                                                                   \
-    }
-
 static void packed_k_tile(const tq_kv_side * side, const char * base, int count, const tq_scratch * t) {
     const row_cursor rows = { base, side->key_stride, count - 1 };
 #define CALL(q8, bits, block) k_tile_of(side, &rows, count, t, q8, bits, block)
@@ -369,17 +326,6 @@ static void packed_v_tile(const tq_kv_side * side, const char * base, int count,
 }
 
 // ---- rows -------------------------------------------------------------------------------------------
-
-// Rows of the group of 8 that row r of n belongs to.
-TQ_VEC int rows_of_group(int r, int n) {
-    const int left = n - r / TQ_HALF_ROWS * TQ_HALF_ROWS;
-    return left < TQ_HALF_ROWS ? left : TQ_HALF_ROWS;
-}
-
-// Offset of a digit of row r of n, in rows.
-TQ_VEC int digit_row(int r, int n, int digit) {
-    return r / TQ_HALF_ROWS * 2 * TQ_HALF_ROWS + digit * rows_of_group(r, n) + r % TQ_HALF_ROWS;
-}
 
 static void packed_query(const tq_attention * a, const float * q, float scale, int r, int rows, const tq_scratch * t) {
     const int dim = a->k.dim, padded = tq_round_up(dim, 64), blocks = dim / a->k.block;

@@ -57,6 +57,9 @@ static const tq_attention_impl * const impls[] = {
     &tq_attention_scalar,
 #if defined(__x86_64__)
     &tq_attention_avx2,
+#if TQ_KNOWS_AVX_VNNI
+    &tq_attention_avx_vnni,
+#endif
     &tq_attention_avx512,
     &tq_attention_amx,
 #elif defined(__aarch64__)
