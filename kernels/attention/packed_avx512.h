@@ -13,11 +13,8 @@
 #ifndef TQ_PACKED_AVX512_H
 #define TQ_PACKED_AVX512_H
 
-#include "../common/levels.h"
-#include "attention.h"
-#include "scratch.h"
+#include "packed.h"
 
-#define TQ_QUERY_MOST  32512.0f  // 127 * 256: the signed digits -128 .. 127 reach it
 #define TQ_WEIGHT_MOST 65535.0f
 
 // ---- levels and fields -----------------------------------------------------------------------------
@@ -46,17 +43,6 @@ TQ_VEC __m512i quad_of(const char * a, const char * b, const char * c, const cha
     const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *) c)),
                                                  _mm_loadu_si128((const __m128i *) d), 1);
     return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
-}
-
-// Rows first, first + 1, ... of a tile. Beyond the last row it is repeated: its weight will be zero.
-typedef struct {
-    const char * base;
-    size_t       stride;
-    int          last;
-} row_cursor;
-
-TQ_VEC const char * row_at(const row_cursor * rows, int key) {
-    return rows->base + (size_t) (key < rows->last ? key : rows->last) * rows->stride;
 }
 
 // In every 128-bit lane: four vectors of four dwords, transposed.
@@ -114,14 +100,6 @@ TQ_VEC __m512 scales_of(const row_cursor * rows, int key, size_t offset, float f
         memcpy(&half[i], row_at(rows, key + i) + offset, 2);
     }
     return _mm512_mul_ps(_mm512_set1_ps(factor), vf_finite(vf_half(half)));
-}
-
-TQ_VEC size_t block_bytes(const tq_kv_side * side) {
-    return side->packing == TQ_PACKED_Q8_0 ? 34 : 2 + (size_t) (side->block * side->bits / 8);
-}
-
-TQ_VEC float scale_factor(const tq_kv_side * side) {
-    return side->packing == TQ_PACKED_Q8_0 ? 1.0f : TQ_SCALE_DOWN;
 }
 
 // ---- K ----------------------------------------------------------------------------------------------
@@ -345,23 +323,6 @@ TQ_VEC void v_tile_of(const tq_kv_side * side, const row_cursor * rows, int coun
         }
     }
 }
-
-#define TQ_FOR_PACKING(side, call)                                                          \
-    if ((side)->packing == TQ_PACKED_Q8_0) {                                                \
-        call(true, 8, 32);                                                                  \
-    } else if ((side)->block == 128) {                                                      \
-        switch ((side)->bits) {                                                             \
-            case 2: call(false, 2, 128); break;                                             \
-            case 3: call(false, 3, 128); break;                                             \
-            default: call(false, 4, 128); break;                                            \
-        }                                                                                   \
-    } else {                                                                                \
-        switch ((side)->bits) {                                                             \
-            case 2: call(false, 2, 64); break;                                              \
-            case 3: call(false, 3, 64); break;                                              \
-            default: call(false, 4, 64); break;                                             \
-        }                                                                                   \
-    }
 
 static void packed_k_tile(const tq_kv_side * side, const char * base, int count, const tq_scratch * t) {
     const row_cursor rows = { base, side->key_stride, count - 1 };

@@ -60,6 +60,7 @@ static const tq_attention_impl * const impls[] = {
     &tq_attention_avx512,
 #elif defined(__aarch64__)
     &tq_attention_neon,
+    &tq_attention_neon_dotprod,
 #endif
 };
 

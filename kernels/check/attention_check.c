@@ -3,7 +3,7 @@
 //   attention_check            all cases
 //   attention_check --quick    a tenth of them, for an emulator
 //   attention_check --bench    nanoseconds per key and KV head, and the ratio to the scalar implementation
-//   attention_check --count IMPL K V N_Q   runs one case once, for instruction counts (callgrind)
+//   attention_check --count IMPL K V N_Q [N_KV]   runs one case once, for instruction counts (callgrind, a qemu plugin)
 #include "attention_bench.h"
 #include "report.h"
 
