@@ -22,21 +22,21 @@ TQ_VEC int rows_beside(int r, int n) {
     return left < 4 ? left : 4;
 }
 
-// The digits of 16 values of row r of n; those of the next 16 are 32 * rows_beside(r, n) further.
-TQ_VEC int8_t * digits_at(int8_t * base, int depth, int r, int n) {
-    (void) n;
+// The digits of the first 16 values of row r; those of the next 16 are 32 * rows_beside(r, n) further.
+TQ_VEC int8_t * digits_at(int8_t * base, int depth, int r) {
     return base + r / 4 * 4 * 2 * depth + r % 4 * 32;
 }
 
 TQ_VEC void put_digits(int8_t * to, const int32x4_t * x) {
-    const int16x8_t a = vcombine_s16(vmovn_s32(x[0]), vmovn_s32(x[1])), b = vcombine_s16(vmovn_s32(x[2]), vmovn_s32(x[3]));
+    const int16x8_t a = vuzp1q_s16(vreinterpretq_s16_s32(x[0]), vreinterpretq_s16_s32(x[1]));
+    const int16x8_t b = vuzp1q_s16(vreinterpretq_s16_s32(x[2]), vreinterpretq_s16_s32(x[3]));
     // The rounded upper byte, and the lower byte read as signed: what is left.
     vst1q_s8(to, vrshrn_high_n_s16(vrshrn_n_s16(a, 8), b, 8));
     vst1q_s8(to + 16, vuzp1q_s8(vreinterpretq_s8_s16(a), vreinterpretq_s8_s16(b)));
 }
 
 static void packed_query(const tq_attention * a, const float * q, float scale, int r, int rows, const tq_scratch * t) {
-    int8_t *   to   = digits_at(t->q_digits, a->k.dim, r, rows);
+    int8_t *   to   = digits_at(t->q_digits, a->k.dim, r);
     uint32x4_t bits = vdupq_n_u32(0);
     for (int i = 0; i < a->k.dim; i += 4) {
         bits = vmaxq_u32(bits, vreinterpretq_u32_f32(vf_abs(vf_load(q + i))));
@@ -57,20 +57,35 @@ static void packed_query(const tq_attention * a, const float * q, float scale, i
     }
 }
 
-// Weights of row i of n as two digits per block of V; `weight` is the tile's.
+// Weights of row i of n, probability times scale, as two digits per block of V; `weight` is the tile's. Relative to the
+// largest of the row: relative to the largest scale of the tile, a row whose mass is on keys with small values would
+// leave half of its bits unused, and signed digits have one less than AVX-512's.
 static void packed_weights(const tq_attention * a, const float * s, float weight, int i, int n, const tq_scratch * t) {
     for (int b = 0; b < a->v.dim / a->v.block; b++) {
         const float * scale = t->v_scale + b * TQ_TILE;
-        int8_t *      to    = digits_at((int8_t *) t->p_digits + b * 2 * TQ_ROWS * TQ_TILE, TQ_TILE, i, n);
+        int8_t *      to    = digits_at((int8_t *) t->p_digits + b * 2 * TQ_ROWS * TQ_TILE, TQ_TILE, i);
+        float         w[TQ_TILE];
+        vf            peak[2] = { vf_set1(0.0f), vf_set1(0.0f) };
+        for (int key = 0; key < TQ_TILE; key += 16) {
+            TQ_UNROLL
+            for (int j = 0; j < 4; j++) {
+                const vf x = vf_mul(vf_load(s + key + 4 * j), vf_load(scale + key + 4 * j));
+                vf_store(w + key + 4 * j, x);
+                peak[j % 2] = vf_max(peak[j % 2], x);
+            }
+        }
+        const float most = vf_hmax(vf_max(peak[0], peak[1]));
+        // So small only where every key that counts has the value zero; the quotient must not be infinite.
+        const vf factor = vf_set1(most > 1e-30f ? TQ_QUERY_MOST / most : 0.0f);
         for (int key = 0; key < TQ_TILE; key += 16, to += 32 * rows_beside(i, n)) {
             int32x4_t x[4];
             TQ_UNROLL
             for (int j = 0; j < 4; j++) {
-                x[j] = vcvtnq_s32_f32(vf_mul(vf_load(s + key + 4 * j), vf_load(scale + key + 4 * j)));
+                x[j] = vcvtnq_s32_f32(vf_mul(factor, vf_load(w + key + 4 * j)));
             }
             put_digits(to, x);
         }
-        t->weight[b * TQ_ROWS + i] = weight * t->v_peak[b] / TQ_QUERY_MOST;
+        t->weight[b * TQ_ROWS + i] = weight * most / TQ_QUERY_MOST;
     }
 }
 
@@ -118,76 +133,98 @@ TQ_VEC vf whole(const int32x4_t * sum) {
     return vcvtq_f32_s32(vaddq_s32(vshlq_n_s32(sum[0], 8), sum[1]));
 }
 
-// n rows from row i of the 16 on, with `pairs` times 8 keys.
-TQ_VEC void scores_block(const tq_attention * a, const tq_scratch * t, int first, int all, int i, int n, int key, int pairs) {
-    const int8_t * x = (const int8_t *) t->k_tile + key * a->k.dim;
-    const int8_t * y = digits_at(t->q_digits, a->k.dim, first + i, all);
-    for (int b = 0; b < a->k.dim / a->k.block; b++) {
+// Lanes of a vector of four rows' factors have to be literals.
+#define FOUR_ROWS ROW(0) ROW(1) ROW(2) ROW(3)
+
+// n rows with `pairs` times 8 keys, whose K starts at x and whose digits at y. Everything comes in locals: the compiler
+// must take any store for a change of what *a and *t hold.
+TQ_VEC void scores_block(const int8_t * x, const int8_t * y, vf q_scale, const float * k_scale, int dim, int block, int n, int pairs,
+                         float * s) {
+    for (int from = 0; from < dim; from += block) {
         int32x4_t sum[4][8][2];
-        products(x, TQ_PAIR * a->k.dim, pairs, y, n, a->k.block / 16, sum);
-        x += a->k.block * TQ_PAIR;
-        y += a->k.block * 2 * n;
+        products(x + from * TQ_PAIR, TQ_PAIR * dim, pairs, y + from * 2 * n, n, block / 16, sum);
         TQ_UNROLL
         for (int v = 0; v < 2 * pairs; v++) {
-            const vf scale = vf_load(t->k_scale + b * TQ_TILE + key + 4 * v);
-            TQ_UNROLL
-            for (int r = 0; r < n; r++) {
-                float *  s     = t->s + (i + r) * TQ_TILE + key + 4 * v;
-                const vf value = vf_mul(vf_mul(vf_set1(t->q_scale[first + i + r]), scale), whole(sum[r][v]));
-                vf_store(s, b == 0 ? value : vf_add(value, vf_load(s)));
-            }
+            const vf scale = vf_load(k_scale + 4 * v);
+#define ROW(r)                                                                                             \
+    if (r < n) {                                                                                           \
+        float *  to    = s + r * TQ_TILE + 4 * v;                                                          \
+        const vf value = vf_mul(vmulq_laneq_f32(scale, q_scale, r), whole(sum[r][v]));                     \
+        vf_store(to, from == 0 ? value : vf_add(value, vf_load(to)));                                      \
+    }
+            FOUR_ROWS
+#undef ROW
+        }
+        k_scale += TQ_TILE;
+    }
+}
+
+TQ_VEC void scores_of_rows(const tq_attention * a, const tq_scratch * t, int first, int i, int n, int pairs, int count) {
+    const int      dim = a->k.dim, block = a->k.block;
+    const int8_t * x       = (const int8_t *) t->k_tile;
+    const int8_t * y       = digits_at(t->q_digits, dim, first + i);
+    const float *  k_scale = t->k_scale;
+    const vf       q_scale = vf_load(t->q_scale + first + i);
+    float *        s       = t->s + i * TQ_TILE;
+    for (int key = 0; key < count; key += pairs * TQ_PAIR) {
+        if (dim == block) {
+            scores_block(x + key * dim, y, q_scale, k_scale + key, block, block, n, pairs, s + key);
+        } else {
+            scores_block(x + key * dim, y, q_scale, k_scale + key, dim, block, n, pairs, s + key);
         }
     }
 }
 
 static void packed_scores(const tq_attention * a, const tq_scratch * t, int first, int n, int all, int count) {
-#define CALL(rows, pairs)                                                          \
-    for (int key = 0; key < count; key += pairs * TQ_PAIR) {                       \
-        scores_block(a, t, first, all, i, rows, key, pairs);                       \
-    }
+    (void) all;
     for (int i = 0; i < n; i += 4) {
         switch (n - i) {
-            case 1: CALL(1, 4) break;
-            case 2: CALL(2, 2) break;
-            case 3: CALL(3, 1) break;
-            default: CALL(4, 1) break;
+            case 1: scores_of_rows(a, t, first, i, 1, 4, count); break;
+            case 2: scores_of_rows(a, t, first, i, 2, 2, count); break;
+            case 3: scores_of_rows(a, t, first, i, 3, 1, count); break;
+            default: scores_of_rows(a, t, first, i, 4, 1, count); break;
         }
     }
-#undef CALL
 }
 
-// n rows from row i of `rows` on, with `pairs` times 8 dimensions from dim on.
-TQ_VEC void values_block(const tq_attention * a, const tq_scratch * t, int first, int rows, int i, int n, int dim, int pairs, int chunks) {
-    const int      b = dim / a->v.block;
-    const int8_t * y = digits_at((int8_t *) t->p_digits + b * 2 * TQ_ROWS * TQ_TILE, TQ_TILE, i, rows);
-    int32x4_t      sum[4][8][2];
-    products((const int8_t *) t->v_tile + dim * TQ_TILE, TQ_PAIR * TQ_TILE, pairs, y, n, chunks, sum);
-    TQ_UNROLL
-    for (int r = 0; r < n; r++) {
-        const vf fade = vf_set1(t->fade[i + r]), weight = vf_set1(t->weight[b * TQ_ROWS + i + r]);
-        float *  o    = t->o + (first + i + r) * a->v.dim + dim;
-        TQ_UNROLL
-        for (int v = 0; v < 2 * pairs; v++) {
-            vf_store(o + 4 * v, vf_fma(weight, whole(sum[r][v]), vf_mul(fade, vf_load(o + 4 * v))));
+// n rows with all dimensions of V, `pairs` times 8 at a time.
+TQ_VEC void values_of_rows(const tq_attention * a, const tq_scratch * t, int first, int i, int n, int pairs, int count) {
+    const int      dims = a->v.dim, block = a->v.block, chunks = (count + 15) / 16;
+    const int8_t * x      = (const int8_t *) t->v_tile;
+    const int8_t * y      = digits_at((int8_t *) t->p_digits, TQ_TILE, i);
+    const float *  weight = t->weight + i;
+    float *        o      = t->o + (first + i) * dims;
+    const vf       fade   = vf_load(t->fade + i);
+    for (int from = 0; from < dims; from += block) {
+        const vf by = vf_load(weight);
+        for (int dim = from; dim < from + block; dim += pairs * TQ_PAIR) {
+            int32x4_t sum[4][8][2];
+            products(x + dim * TQ_TILE, TQ_PAIR * TQ_TILE, pairs, y, n, chunks, sum);
+            TQ_UNROLL
+            for (int v = 0; v < 2 * pairs; v++) {
+#define ROW(r)                                                                                             \
+    if (r < n) {                                                                                           \
+        float * to = o + r * dims + dim + 4 * v;                                                           \
+        vf_store(to, vfmaq_laneq_f32(vmulq_laneq_f32(vf_load(to), fade, r), whole(sum[r][v]), by, r));     \
+    }
+                FOUR_ROWS
+#undef ROW
+            }
         }
+        y += 2 * TQ_ROWS * TQ_TILE;
+        weight += TQ_ROWS;
     }
 }
 
 static void packed_values(const tq_attention * a, const tq_scratch * t, int first, int n, int count) {
-    const int chunks = (count + 15) / 16;
-#define CALL(rows, pairs)                                                          \
-    for (int dim = 0; dim < a->v.dim; dim += pairs * TQ_PAIR) {                    \
-        values_block(a, t, first, n, i, rows, dim, pairs, chunks);                 \
-    }
     for (int i = 0; i < n; i += 4) {
         switch (n - i) {
-            case 1: CALL(1, 4) break;
-            case 2: CALL(2, 2) break;
-            case 3: CALL(3, 1) break;
-            default: CALL(4, 1) break;
+            case 1: values_of_rows(a, t, first, i, 1, 4, count); break;
+            case 2: values_of_rows(a, t, first, i, 2, 2, count); break;
+            case 3: values_of_rows(a, t, first, i, 3, 1, count); break;
+            default: values_of_rows(a, t, first, i, 4, 1, count); break;
         }
     }
-#undef CALL
 }
 
 static void packed_output(const tq_kv_side * side, const float * o, float factor, float * out) {

@@ -192,18 +192,10 @@ static void packed_v_tile(const tq_kv_side * side, const char * base, int count,
 #define CALL(q8, bits, block) tile_of(side, &rows, count, 16, (int8_t *) t->v_tile, t->v_scale, SIDE_OF_V, bits, block)
     TQ_FOR_PACKING(side, CALL)
 #undef CALL
+    // Keys beyond count have the weight zero whatever stands here, as long as it is a number.
     for (int b = 0; b < side->dim / side->block; b++) {
-        float * scale = t->v_scale + b * TQ_TILE;
-        vf      peak  = vf_set1(0.0f);
-        for (int key = 0; key < count; key += 4) {
-            peak = vf_max(peak, vf_abs(vf_load(scale + key)));
-        }
-        const float most = vf_hmax(peak);
-        t->v_peak[b]     = most;
-        // Weights reach from 0 to TQ_QUERY_MOST; beyond count they are zero whatever stands here.
-        const vf norm = vf_set1(most > 0.0f ? TQ_QUERY_MOST / most : 0.0f);
-        for (int key = 0; key < TQ_TILE; key += 4) {
-            vf_store(scale + key, key < count ? vf_mul(norm, vf_load(scale + key)) : vf_set1(0.0f));
+        for (int key = tq_round_up(count, 16); key < TQ_TILE; key += 4) {
+            vf_store(t->v_scale + b * TQ_TILE + key, vf_set1(0.0f));
         }
     }
 }
