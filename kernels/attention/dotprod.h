@@ -6,7 +6,8 @@
 // are joined, so nothing overflows 32 bits.
 //
 // Digits lie as the kernel reads them, four rows at a time: [rows by 4][16 of depth][row of 4][digit][16]. The last
-// rows may be fewer than four and lie as close.
+// rows may be fewer than four and lie as close. Signed digits and levels need no offsets, and the weights' range is each
+// row's own: of the scratch memory, q_offset and v_peak are not used, and v_scale is V's scales as they are.
 #ifndef TQ_ATTENTION_DOTPROD_H
 #define TQ_ATTENTION_DOTPROD_H
 
@@ -59,7 +60,7 @@ static void packed_query(const tq_attention * a, const float * q, float scale, i
 
 // Weights of row i of n, probability times scale, as two digits per block of V; `weight` is the tile's. Relative to the
 // largest of the row: relative to the largest scale of the tile, a row whose mass is on keys with small values would
-// leave half of its bits unused, and signed digits have one less than AVX-512's.
+// leave half of its bits unused, and signed digits have one less than AVX-512's. Scales are never negative.
 static void packed_weights(const tq_attention * a, const float * s, float weight, int i, int n, const tq_scratch * t) {
     for (int b = 0; b < a->v.dim / a->v.block; b++) {
         const float * scale = t->v_scale + b * TQ_TILE;
@@ -133,27 +134,22 @@ TQ_VEC vf whole(const int32x4_t * sum) {
     return vcvtq_f32_s32(vaddq_s32(vshlq_n_s32(sum[0], 8), sum[1]));
 }
 
-// Lanes of a vector of four rows' factors have to be literals.
-#define FOUR_ROWS ROW(0) ROW(1) ROW(2) ROW(3)
-
 // n rows with `pairs` times 8 keys, whose K starts at x and whose digits at y. Everything comes in locals: the compiler
 // must take any store for a change of what *a and *t hold.
-TQ_VEC void scores_block(const int8_t * x, const int8_t * y, vf q_scale, const float * k_scale, int dim, int block, int n, int pairs,
-                         float * s) {
+TQ_VEC void scores_block(const int8_t * x, const int8_t * y, const float * q_scale, const float * k_scale, int dim, int block, int n,
+                         int pairs, float * s) {
     for (int from = 0; from < dim; from += block) {
         int32x4_t sum[4][8][2];
         products(x + from * TQ_PAIR, TQ_PAIR * dim, pairs, y + from * 2 * n, n, block / 16, sum);
         TQ_UNROLL
         for (int v = 0; v < 2 * pairs; v++) {
             const vf scale = vf_load(k_scale + 4 * v);
-#define ROW(r)                                                                                             \
-    if (r < n) {                                                                                           \
-        float *  to    = s + r * TQ_TILE + 4 * v;                                                          \
-        const vf value = vf_mul(vmulq_laneq_f32(scale, q_scale, r), whole(sum[r][v]));                     \
-        vf_store(to, from == 0 ? value : vf_add(value, vf_load(to)));                                      \
-    }
-            FOUR_ROWS
-#undef ROW
+            TQ_UNROLL
+            for (int r = 0; r < n; r++) {
+                float *  to    = s + r * TQ_TILE + 4 * v;
+                const vf value = vf_mul(vf_mul(vf_set1(q_scale[r]), scale), whole(sum[r][v]));
+                vf_store(to, from == 0 ? value : vf_add(value, vf_load(to)));
+            }
         }
         k_scale += TQ_TILE;
     }
@@ -164,7 +160,7 @@ TQ_VEC void scores_of_rows(const tq_attention * a, const tq_scratch * t, int fir
     const int8_t * x       = (const int8_t *) t->k_tile;
     const int8_t * y       = digits_at(t->q_digits, dim, first + i);
     const float *  k_scale = t->k_scale;
-    const vf       q_scale = vf_load(t->q_scale + first + i);
+    const float *  q_scale = t->q_scale + first + i;
     float *        s       = t->s + i * TQ_TILE;
     for (int key = 0; key < count; key += pairs * TQ_PAIR) {
         if (dim == block) {
@@ -194,21 +190,18 @@ TQ_VEC void values_of_rows(const tq_attention * a, const tq_scratch * t, int fir
     const int8_t * y      = digits_at((int8_t *) t->p_digits, TQ_TILE, i);
     const float *  weight = t->weight + i;
     float *        o      = t->o + (first + i) * dims;
-    const vf       fade   = vf_load(t->fade + i);
+    const float *  fade   = t->fade + i;
     for (int from = 0; from < dims; from += block) {
-        const vf by = vf_load(weight);
         for (int dim = from; dim < from + block; dim += pairs * TQ_PAIR) {
             int32x4_t sum[4][8][2];
             products(x + dim * TQ_TILE, TQ_PAIR * TQ_TILE, pairs, y, n, chunks, sum);
             TQ_UNROLL
-            for (int v = 0; v < 2 * pairs; v++) {
-#define ROW(r)                                                                                             \
-    if (r < n) {                                                                                           \
-        float * to = o + r * dims + dim + 4 * v;                                                           \
-        vf_store(to, vfmaq_laneq_f32(vmulq_laneq_f32(vf_load(to), fade, r), whole(sum[r][v]), by, r));     \
-    }
-                FOUR_ROWS
-#undef ROW
+            for (int r = 0; r < n; r++) {
+                TQ_UNROLL
+                for (int v = 0; v < 2 * pairs; v++) {
+                    float * to = o + r * dims + dim + 4 * v;
+                    vf_store(to, vf_fma(vf_set1(weight[r]), whole(sum[r][v]), vf_mul(vf_set1(fade[r]), vf_load(to))));
+                }
             }
         }
         y += 2 * TQ_ROWS * TQ_TILE;

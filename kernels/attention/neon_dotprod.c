@@ -16,11 +16,13 @@ TQ_TARGET_BEGIN("arch=armv8.2-a+dotprod")
 
 #define TQ_VEC    TQ_INLINE
 #define TQ_TILE   128
-#define TQ_PACKED 1
+#define TQ_PACKED TQ_HAVE_DOTPROD
 
 #include "vec_neon.h"
 
+#if TQ_PACKED
 #include "dotprod.h"
+#endif
 
 #include "unit.h"
 

@@ -149,6 +149,7 @@ TQ_VEC void block_of(const level_tables * tables, const uint8_t * const * p, int
 // The scales of four rows' blocks; what is not finite counts as 0.
 TQ_VEC vf scales_of(const uint8_t * const * p, float factor) {
     uint16_t half[4];
+    TQ_UNROLL
     for (int i = 0; i < 4; i++) {
         memcpy(&half[i], p[i], 2);
     }
@@ -164,6 +165,7 @@ TQ_VEC void tile_of(const tq_kv_side * side, const row_cursor * rows, int count,
     for (int key = 0; key < count; key += unit) {
         for (int four = key; four < key + unit; four += 4) {
             const uint8_t * p[4];
+            TQ_UNROLL
             for (int i = 0; i < 4; i++) {
                 p[i] = (const uint8_t *) row_at(rows, four + i);
             }
@@ -172,6 +174,7 @@ TQ_VEC void tile_of(const tq_kv_side * side, const row_cursor * rows, int count,
             for (int b = 0; b < side->dim / block; b++) {
                 block_of(&tables, p, bits, block, name, out + b * block * (name == SIDE_OF_K ? TQ_PAIR : TQ_TILE));
                 vf_store(scale + b * TQ_TILE + four, scales_of(p, factor));
+                TQ_UNROLL
                 for (int i = 0; i < 4; i++) {
                     p[i] += stride;
                 }

@@ -15,6 +15,13 @@
 
 #include "encode.h"
 
+// Before version 16, clang declares these instructions' intrinsics only where the whole file may use them.
+#if defined(__clang__) && __clang_major__ < 16 && !defined(__ARM_FEATURE_DOTPROD)
+#define TQ_HAVE_DOTPROD 0
+#else
+#define TQ_HAVE_DOTPROD 1
+#endif
+
 #if defined(__ARM_FEATURE_DOTPROD)
 #define TQ_DOTPROD
 #elif defined(__clang__)
@@ -24,7 +31,9 @@
 #endif
 
 static inline bool tq_has_dotprod(void) {
-#if defined(__ARM_FEATURE_DOTPROD)
+#if !TQ_HAVE_DOTPROD
+    return false;
+#elif defined(__ARM_FEATURE_DOTPROD)
     return true;
 #elif defined(__linux__) && defined(HWCAP_ASIMDDP)
     return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;

@@ -176,7 +176,11 @@ TQ_INLINE int32x4_t products_neon(int8x16x2_t level, int8x16_t q0, int8x16_t q1)
 }
 
 TQ_INLINE TQ_DOTPROD int32x4_t products_neon_dotprod(int8x16x2_t level, int8x16_t q0, int8x16_t q1) {
+#if TQ_HAVE_DOTPROD
     return vdotq_s32(vdotq_s32(vdupq_n_s32(0), level.val[0], q0), level.val[1], q1);
+#else
+    return products_neon(level, q0, q1);
+#endif
 }
 
 #define DEFINE_DOT_ROW(arch, target)                                                                               \
