@@ -3,7 +3,7 @@
 #   make serve [ARGS="-m model.gguf -c 32768"]   build and serve (the embedded model without -m)
 #   make test                                    everything CI checks
 #   make build | make lint | make setup
-#   make test-codec                              the codec alone: this CPU, and NEON under qemu-user
+#   make test-codec                              the kernels alone: this CPU, and NEON under qemu-user
 
 # These commands build where they run, so they use every instruction of this CPU. `cargo build` without features
 # makes a portable engine (x86-64-v3 or armv8-a) instead.

@@ -4,11 +4,34 @@
 
 #include "attention.h"
 
+// 0 * x is NaN where x is not finite. dim is a multiple of 16.
+static bool all_finite(const float * x, int dim) {
+    vf zero[16 / VF];
+    TQ_UNROLL
+    for (int j = 0; j < 16 / VF; j++) {
+        zero[j] = vf_set1(0.0f);
+    }
+    for (int i = 0; i < dim; i += 16) {
+        TQ_UNROLL
+        for (int j = 0; j < 16 / VF; j++) {
+            zero[j] = vf_fma(vf_load(x + i + j * VF), vf_set1(0.0f), zero[j]);
+        }
+    }
+    TQ_UNROLL
+    for (int j = 1; j < 16 / VF; j++) {
+        zero[0] = vf_add(zero[0], zero[j]);
+    }
+    return vf_hsum(zero[0]) == 0.0f;
+}
+
 // count rows to [key][dim]. What is not finite becomes 0: a masked row may hold anything, and 0 * NaN would leak.
 static void float_rows(const tq_kv_side * side, const char * rows, int count, float * out) {
     for (int key = 0; key < count; key++) {
         float * to = out + (size_t) key * (size_t) side->dim;
         side->to_float(rows + (size_t) key * side->key_stride, to, side->dim);
+        if (all_finite(to, side->dim)) {
+            continue;
+        }
         for (int i = 0; i < side->dim; i += VF) {
             vf_store(to + i, vf_finite(vf_load(to + i)));
         }
@@ -18,19 +41,24 @@ static void float_rows(const tq_kv_side * side, const char * rows, int count, fl
 // Products of n query rows with 4 keys, for n <= 2.
 TQ_VEC void float_scores_block(const float * q, int n, const float * k, int dim, float * s) {
     vf sum[2][4];
+    TQ_UNROLL
     for (int i = 0; i < n; i++) {
+        TQ_UNROLL
         for (int j = 0; j < 4; j++) {
             sum[i][j] = vf_set1(0.0f);
         }
     }
     for (int d = 0; d < dim; d += VF) {
+        TQ_UNROLL
         for (int i = 0; i < n; i++) {
             const vf x = vf_load(q + i * dim + d);
+            TQ_UNROLL
             for (int j = 0; j < 4; j++) {
                 sum[i][j] = vf_fma(x, vf_load(k + j * dim + d), sum[i][j]);
             }
         }
     }
+    TQ_UNROLL
     for (int i = 0; i < n; i++) {
         vf_hsum4(sum[i][0], sum[i][1], sum[i][2], sum[i][3], s + i * TQ_TILE);
     }
@@ -52,20 +80,26 @@ static void float_scores(const float * q, int n, const float * k, int dim, int c
 // o = fade o + p V for n <= 4 rows and `vectors` vectors of dimensions.
 TQ_VEC void float_values_block(const float * p, int n, const float * fade, const float * v, int dim, int count, int vectors, float * o) {
     vf sum[4][VF_PV_VECTORS];
+    TQ_UNROLL
     for (int i = 0; i < n; i++) {
+        TQ_UNROLL
         for (int j = 0; j < vectors; j++) {
             sum[i][j] = vf_mul(vf_set1(fade[i]), vf_load(o + i * dim + j * VF));
         }
     }
     for (int key = 0; key < count; key++) {
+        TQ_UNROLL
         for (int j = 0; j < vectors; j++) {
             const vf x = vf_load(v + key * dim + j * VF);
+            TQ_UNROLL
             for (int i = 0; i < n; i++) {
                 sum[i][j] = vf_fma(vf_set1(p[i * TQ_TILE + key]), x, sum[i][j]);
             }
         }
     }
+    TQ_UNROLL
     for (int i = 0; i < n; i++) {
+        TQ_UNROLL
         for (int j = 0; j < vectors; j++) {
             vf_store(o + i * dim + j * VF, sum[i][j]);
         }

@@ -37,6 +37,7 @@ extern const tq_attention_impl tq_attention_avx512;
 extern const tq_attention_impl tq_attention_amx;
 #elif defined(__aarch64__)
 extern const tq_attention_impl tq_attention_neon;
+extern const tq_attention_impl tq_attention_neon_dotprod;
 #endif
 
 #endif

@@ -10,6 +10,9 @@
 
 #define TQ_QUERY_MOST  32512.0f  // 127 * 256: the signed digits -128 .. 127 reach it
 #define TQ_WEIGHT_MOST 65535.0f
+// The largest weight of a row is smaller only where every key that counts has the value zero; the quotient of the above
+// and it must not be infinite.
+#define TQ_LEAST_WEIGHT 1e-30f
 
 // Rows first, first + 1, ... of a tile. Beyond the last row it is repeated: its weight will be zero.
 typedef struct {

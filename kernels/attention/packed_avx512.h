@@ -381,7 +381,7 @@ static void packed_weights(const tq_attention * a, const float * s, int width, f
             peak = _mm512_max_ps(w[j], peak);
         }
         const float  most   = _mm512_reduce_max_ps(peak);
-        const __m512 factor = _mm512_set1_ps(most > 0.0f ? TQ_WEIGHT_MOST / most : 0.0f);
+        const __m512 factor = _mm512_set1_ps(most > TQ_LEAST_WEIGHT ? TQ_WEIGHT_MOST / most : 0.0f);
         TQ_UNROLL
         for (int j = 0; j < TQ_TILE / 16; j += 4) {
             if (16 * j < width) {

@@ -370,7 +370,7 @@ static void packed_weights(const tq_attention * a, const float * s, int width, f
             peak = _mm256_max_ps(w, peak);
         }
         const float  most   = vf_hmax(peak);
-        const __m256 factor = _mm256_set1_ps(most > 0.0f ? TQ_WEIGHT_MOST / most : 0.0f);
+        const __m256 factor = _mm256_set1_ps(most > TQ_LEAST_WEIGHT ? TQ_WEIGHT_MOST / most : 0.0f);
         for (int key = 0; key < width; key += 32) {
             __m256i w[4];
             TQ_UNROLL

@@ -64,6 +64,7 @@ static const tq_attention_impl * const impls[] = {
     &tq_attention_amx,
 #elif defined(__aarch64__)
     &tq_attention_neon,
+    &tq_attention_neon_dotprod,
 #endif
 };
 

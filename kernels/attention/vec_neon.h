@@ -19,11 +19,9 @@ TQ_VEC vf   vf_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }
 TQ_VEC vf   vf_max(vf a, vf b) { return vmaxnmq_f32(a, b); }
 TQ_VEC vf   vf_round(vf a) { return vrndnq_f32(a); }
 TQ_VEC vf   vf_scale2(vf a, vf n) {
-    // Powers below the normal range count as zero.
-    const int32x4_t  power = vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23);
-    const uint32x4_t keep  = vcgeq_f32(n, vdupq_n_f32(-126.0f));
-    const vf         all   = vmulq_f32(a, vreinterpretq_f32_s32(power));
-    return vreinterpretq_f32_u32(vandq_u32(keep, vreinterpretq_u32_f32(all)));
+    // The saturating shift turns negative numbers to 0, so powers below the normal range count as zero.
+    const uint32x4_t power = vqshluq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23);
+    return vmulq_f32(a, vreinterpretq_f32_u32(power));
 }
 TQ_VEC vf vf_abs(vf a) { return vabsq_f32(a); }
 TQ_VEC vf vf_copysign(vf a, vf sign) { return vbslq_f32(vdupq_n_u32(0x80000000u), sign, a); }

@@ -52,8 +52,23 @@ static side_type side_named(const char * name) {
     exit(2);
 }
 
+// Rows decoded by the active codec, as in the engine; the check's are decoded by the definition.
+static void decode_fast(tq_kv_side * side) {
+    if (side->packing == TQ_PACKED_TURBO) {
+        const int t    = turbo_index(side->bits == 2 ? SIDE_TURBO2 : side->bits == 3 ? SIDE_TURBO3 : SIDE_TURBO4, side->dim);
+        side->to_float = tq_codec_active()->ops[t].dequantize_row;
+    }
+}
+
+static attention_data make_bench(const attention_case * c) {
+    attention_data d = make_attention(c);
+    decode_fast(&d.a.k);
+    decode_fast(&d.a.v);
+    return d;
+}
+
 static int bench_one(const attention_case * c) {
-    attention_data d   = make_attention(c);
+    attention_data d   = make_bench(c);
     const size_t   all = d.out_rows * (size_t) c->dv;
     float *        first = malloc(all * sizeof *first);
     static double  times[8][ATTENTION_REPEAT];
@@ -123,10 +138,11 @@ static int attention_bench(int argc, char ** argv) {
 }
 
 static int attention_once(int argc, char ** argv) {
-    if (argc < 4) return fprintf(stderr, "--count IMPL K V N_Q [TIMES]\n"), 2;
+    if (argc < 4) return fprintf(stderr, "--count IMPL K V N_Q [TIMES [N_KV]]\n"), 2;
     if (!tq_attention_force(argv[0])) return fprintf(stderr, "%s: not here\n", argv[0]), 2;
-    const attention_case c = bench_case(argv[1], argv[2], atoi(argv[3]));
-    attention_data       d = make_attention(&c);
+    attention_case c = bench_case(argv[1], argv[2], atoi(argv[3]));
+    if (argc > 5) c.n_kv = atoi(argv[5]);
+    attention_data d = make_bench(&c);
     for (int i = argc > 4 ? atoi(argv[4]) : 1; i > 0; i--) run_attention(tq_attention_active(), &d);
     free_attention(&d);
     return 0;

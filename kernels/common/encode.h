@@ -26,7 +26,8 @@
 
 // Before a loop with a small constant count that must be unrolled for its arrays to live in registers.
 #if defined(__clang__)
-#define TQ_UNROLL _Pragma("unroll")
+// Not "unroll": where a count becomes constant only by inlining, clang would unroll for any count before.
+#define TQ_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define TQ_UNROLL _Pragma("GCC unroll 16")
 #endif

@@ -8,10 +8,6 @@
 #include "../turbo3/neon.h"
 #include "../turbo4/neon.h"
 
-#if defined(__linux__)
-#include <sys/auxv.h>
-#endif
-
 // Tables for byte look-ups, 16 entries each; index 0 of the first dimension is width 2.
 static const int8_t  levels_table[3][16] = { TQ_LEVELS_2, TQ_LEVELS_3, TQ_LEVELS_4 };
 static const uint8_t mag_table[3][16]    = { TQ_MAG_2, TQ_MAG_3, TQ_MAG_4 };
@@ -180,7 +176,11 @@ TQ_INLINE int32x4_t products_neon(int8x16x2_t level, int8x16_t q0, int8x16_t q1)
 }
 
 TQ_INLINE TQ_DOTPROD int32x4_t products_neon_dotprod(int8x16x2_t level, int8x16_t q0, int8x16_t q1) {
+#if TQ_HAVE_DOTPROD
     return vdotq_s32(vdotq_s32(vdupq_n_s32(0), level.val[0], q0), level.val[1], q1);
+#else
+    return products_neon(level, q0, q1);
+#endif
 }
 
 #define DEFINE_DOT_ROW(arch, target)                                                                               \
@@ -206,16 +206,6 @@ static bool always(void) {
     return true;
 }
 
-static bool has_dotprod(void) {
-#if defined(__APPLE__) || defined(__ARM_FEATURE_DOTPROD)
-    return true;
-#elif defined(__linux__) && defined(HWCAP_ASIMDDP)
-    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
-#else
-    return false;
-#endif
-}
-
 #define TQ_KV_TYPE(ENUM, id, name, family, bits, block, bytes)       \
     TQ_DEFINE_CODEC(neon, , name, bits, block, bytes)                \
     TQ_DEFINE_DOT(neon, , name, bits, block, bytes)                  \
@@ -233,7 +223,7 @@ const tq_codec_impl tq_impl_neon = {
 
 const tq_codec_impl tq_impl_neon_dotprod = {
     "neon_dotprod",
-    has_dotprod,
+    tq_has_dotprod,
     {
 #define TQ_KV_TYPE(ENUM, id, name, family, bits, block, bytes) TQ_LIST_OPS(neon, neon_dotprod, name)
 #include "../types.def"
