@@ -60,6 +60,10 @@ fn each_criterion_has_a_number_a_bound_and_a_verdict() {
             "{criterion}"
         );
     }
+    for id in ["kl_batched", "kl_decode"] {
+        let why = criterion(&record, id)["why"].as_str().unwrap();
+        assert!(why.contains("attention on CPU turboquant/"), "{why}");
+    }
     // three bits cannot keep the cosine of four
     let attention = criterion(&record, "attention");
     assert_eq!(attention["verdict"], "fail");
