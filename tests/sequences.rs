@@ -4,7 +4,7 @@ mod support;
 
 use llama_turboquant::{Batch, Context, ContextConfig, Error, KvCacheConfig, KvType, LayerPolicy, Model, Token};
 use std::sync::Barrier;
-use support::{TURBO, config, context, decode_all, noise_tokens, prefill, shape, story_tokens, synth, tiny};
+use support::{TURBO, assert_alike, config, context, decode_all, noise_tokens, prefill, shape, story_tokens, synth, tiny};
 
 fn of_sequences(model: &Model, n_seq_max: u32, kv: KvCacheConfig) -> Context {
     model
@@ -45,7 +45,7 @@ fn a_copied_sequence_continues_like_its_original() {
         assert_eq!(context.memory().positions(2), Some((0, 63)));
         let copy = decode_all(&mut context, next, 2, 64, 1);
         let original = decode_all(&mut context, next, 0, 64, 1);
-        assert_eq!(copy, original, "{kv:?}");
+        assert_alike(kv.k != KvType::F16, &copy, &original, &format!("{kv:?}"));
         assert!(context.memory().remove_all(0), "the copy outlives the original");
         assert_eq!(context.memory().positions(2), Some((0, 71)));
     }
@@ -62,7 +62,8 @@ fn copies_that_go_different_ways_do_not_mix() {
         let beside = decode_all(&mut context, &tokens[48..56], 0, 48, 1);
         let mut alone = of_sequences(&tiny(), 2, kv.clone());
         decode_all(&mut alone, &tokens[..48], 0, 0, 48);
-        assert_eq!(beside, decode_all(&mut alone, &tokens[48..56], 0, 48, 1), "{kv:?}");
+        let expected = decode_all(&mut alone, &tokens[48..56], 0, 48, 1);
+        assert_alike(kv.k != KvType::F16, &beside, &expected, &format!("{kv:?}"));
     }
 }
 

@@ -4,7 +4,7 @@ mod support;
 
 use llama_turboquant::engine::codec;
 use llama_turboquant::{Context, ContextConfig, Error, KvCacheConfig, KvType, LayerPolicy, Model};
-use support::{child, config, context, decode_all, noise_tokens, prefill, shape, story_tokens, synth, tiny};
+use support::{assert_alike, child, config, context, decode_all, noise_tokens, prefill, shape, story_tokens, synth, tiny};
 
 fn turbo4() -> KvCacheConfig {
     KvCacheConfig::uniform(KvType::Turbo4)
@@ -132,7 +132,8 @@ fn a_state_goes_into_any_sequence_of_any_shape_of_context() {
         .expect("a context");
     decode_all(&mut second, &tokens[100..150], 1, 0, 50);
     second.load_seq(2, &state[..]).expect("restored");
-    assert_eq!(decode_all(&mut second, &tokens[64..70], 2, 64, 1), expected);
+    let elsewhere = decode_all(&mut second, &tokens[64..70], 2, 64, 1);
+    assert_alike(true, &elsewhere, &expected, "behind another sequence");
     assert_eq!(
         second.memory().positions(1),
         Some((0, 49)),
@@ -328,20 +329,22 @@ fn a_sequence_saved_right_after_a_shift_or_a_copy_is_whole() {
     assert!(shifted.memory().remove(0, 0..20));
     shifted.memory().shift(0, 20..i32::MAX, -20).expect("a shift");
     let state = save(&mut shifted, 0);
-    assert_eq!(
-        restored(&state, 1, 44),
-        decode_all(&mut shifted, &tokens[64..66], 0, 44, 1),
-        "after a shift"
+    assert_alike(
+        true,
+        &restored(&state, 1, 44),
+        &decode_all(&mut shifted, &tokens[64..66], 0, 44, 1),
+        "after a shift",
     );
 
     let mut copied = of(3);
     decode_all(&mut copied, &tokens[..64], 0, 0, 64);
     copied.memory().copy(0, 1, 0..i32::MAX).expect("a copy");
     let state = save(&mut copied, 1);
-    assert_eq!(
-        restored(&state, 3, 64),
-        decode_all(&mut copied, &tokens[64..66], 1, 64, 1),
-        "after a copy"
+    assert_alike(
+        true,
+        &restored(&state, 3, 64),
+        &decode_all(&mut copied, &tokens[64..66], 1, 64, 1),
+        "after a copy",
     );
 
     // and what is restored right after a copy is not overwritten by it
@@ -349,10 +352,11 @@ fn a_sequence_saved_right_after_a_shift_or_a_copy_is_whole() {
     decode_all(&mut target, &tokens[100..160], 0, 0, 60);
     target.memory().copy(0, 1, 0..i32::MAX).expect("a copy");
     target.load_seq(1, &state[..]).expect("restored");
-    assert_eq!(
-        decode_all(&mut target, &tokens[64..66], 1, 64, 1),
-        restored(&state, 3, 64),
-        "restored after a copy"
+    assert_alike(
+        true,
+        &decode_all(&mut target, &tokens[64..66], 1, 64, 1),
+        &restored(&state, 3, 64),
+        "restored after a copy",
     );
 }
 

@@ -330,18 +330,9 @@ TQ_VEC void v_tile_of(const tq_kv_side * side, const row_cursor * rows, int coun
             }
         }
         float * scale = t->v_scale + b * TQ_TILE;
-        __m512  peak  = _mm512_setzero_ps();
-        for (int key = 0; key < count; key += 16) {
-            const __m512 d = scales_of(rows, key, offset, scale_factor(side));
-            peak           = _mm512_max_ps(peak, _mm512_abs_ps(d));
-            _mm512_store_ps(scale + key, d);
-        }
-        const float most = _mm512_reduce_max_ps(peak);
-        t->v_peak[b]     = most;
-        // Weights reach from 0 to TQ_WEIGHT_MOST; beyond count they are zero whatever stands here.
-        const __m512 norm = _mm512_set1_ps(most > 0.0f ? TQ_WEIGHT_MOST / most : 0.0f);
-        for (int key = 0; key < TQ_TILE; key += 16) {
-            _mm512_store_ps(scale + key, key < count ? _mm512_mul_ps(norm, _mm512_load_ps(scale + key)) : _mm512_setzero_ps());
+        for (int key = 0; key < tq_round_up(count, 64); key += 16) {
+            // Beyond count, weights are zero whatever stands here, as long as it is a number.
+            _mm512_store_ps(scale + key, key < count ? scales_of(rows, key, offset, scale_factor(side)) : _mm512_setzero_ps());
         }
     }
 }
@@ -427,27 +418,40 @@ TQ_VEC void put_scores(const tq_scratch * t, int r, int blocks, int b, int key, 
     _mm512_store_ps(s, b == 0 ? _mm512_mul_ps(scale, value) : _mm512_fmadd_ps(scale, value, _mm512_load_ps(s)));
 }
 
-// Weights of row i of n as two digits per block of V; `weight` is the tile's.
-static void packed_weights(const tq_attention * a, const float * s, float weight, int i, int n, const tq_scratch * t) {
+// Weights of row i of n as two digits per block of V, for `width` keys, a multiple of 64; `weight` is the tile's. The
+// largest weight of the row becomes TQ_WEIGHT_MOST, so that the rounding depends on this row alone: a query gets the same
+// bits in a batch and alone.
+static void packed_weights(const tq_attention * a, const float * s, int width, float weight, int i, int n, const tq_scratch * t) {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const __m512i byte  = _mm512_set1_epi16(255);
     for (int b = 0; b < a->v.dim / a->v.block; b++) {
         const float * scale = t->v_scale + b * TQ_TILE;
         uint8_t *     high  = t->p_digits + ((size_t) b * 2 * TQ_ROWS + (size_t) digit_row(i, n, 0)) * TQ_TILE;
         uint8_t *     low   = t->p_digits + ((size_t) b * 2 * TQ_ROWS + (size_t) digit_row(i, n, 1)) * TQ_TILE;
-        for (int key = 0; key < TQ_TILE; key += 64) {
-            __m512i w[4];
-            TQ_UNROLL
-            for (int j = 0; j < 4; j++) {
-                w[j] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_load_ps(s + key + 16 * j), _mm512_load_ps(scale + key + 16 * j)));
-            }
-            const __m512i x = _mm512_packus_epi32(w[0], w[1]), y = _mm512_packus_epi32(w[2], w[3]);
-            const __m512i h = _mm512_packus_epi16(_mm512_srli_epi16(x, 8), _mm512_srli_epi16(y, 8));
-            const __m512i l = _mm512_packus_epi16(_mm512_and_si512(x, byte), _mm512_and_si512(y, byte));
-            _mm512_store_si512(high + key, _mm512_permutexvar_epi32(order, h));
-            _mm512_store_si512(low + key, _mm512_permutexvar_epi32(order, l));
+        __m512        w[TQ_TILE / 16], peak = _mm512_setzero_ps();
+        TQ_UNROLL
+        for (int j = 0; j < TQ_TILE / 16; j++) {
+            w[j] = 16 * j < width ? _mm512_mul_ps(_mm512_load_ps(s + 16 * j), _mm512_load_ps(scale + 16 * j)) : _mm512_setzero_ps();
+            peak = _mm512_max_ps(w[j], peak);
         }
-        t->weight[b * TQ_ROWS + i] = weight * t->v_peak[b] / TQ_WEIGHT_MOST;
+        const float  most   = _mm512_reduce_max_ps(peak);
+        const __m512 factor = _mm512_set1_ps(most > 0.0f ? TQ_WEIGHT_MOST / most : 0.0f);
+        TQ_UNROLL
+        for (int j = 0; j < TQ_TILE / 16; j += 4) {
+            if (16 * j < width) {
+                __m512i x[4];
+                TQ_UNROLL
+                for (int m = 0; m < 4; m++) {
+                    x[m] = _mm512_cvtps_epi32(_mm512_mul_ps(factor, w[j + m]));
+                }
+                const __m512i y = _mm512_packus_epi32(x[0], x[1]), z = _mm512_packus_epi32(x[2], x[3]);
+                const __m512i h = _mm512_packus_epi16(_mm512_srli_epi16(y, 8), _mm512_srli_epi16(z, 8));
+                const __m512i l = _mm512_packus_epi16(_mm512_and_si512(y, byte), _mm512_and_si512(z, byte));
+                _mm512_store_si512(high + 16 * j, _mm512_permutexvar_epi32(order, h));
+                _mm512_store_si512(low + 16 * j, _mm512_permutexvar_epi32(order, l));
+            }
+        }
+        t->weight[b * TQ_ROWS + i] = weight * most / TQ_WEIGHT_MOST;
     }
 }
 

@@ -58,6 +58,7 @@ static const tq_attention_impl * const impls[] = {
 #if defined(__x86_64__)
     &tq_attention_avx2,
     &tq_attention_avx512,
+    &tq_attention_amx,
 #elif defined(__aarch64__)
     &tq_attention_neon,
 #endif

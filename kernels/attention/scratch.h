@@ -23,8 +23,7 @@ typedef struct {
     void *    k_tile;
     float *   k_scale;   // [block of K][key]
     void *    v_tile;
-    float *   v_scale;   // [block of V][key], divided by v_peak
-    float *   v_peak;    // [block of V] largest scale of the tile
+    float *   v_scale;   // [block of V][key]
     float *   s;         // [row of 16][key] logits, then probabilities
     uint8_t * p_digits;  // [block of V][group of 8][digit][row of group][key]
     float *   weight;    // [block of V][row of 16] what the tile's sum is multiplied with
@@ -70,7 +69,6 @@ static inline size_t tq_scratch_layout(const tq_attention * a, int rows, int que
     t->k_scale  = (float *) tq_take(&at, k_blocks * keys * sizeof(float));
     t->v_tile   = tq_take(&at, keys * dv * (a->v.packing != TQ_PACKED_NONE ? 1 : sizeof(float)));
     t->v_scale  = (float *) tq_take(&at, v_blocks * keys * sizeof(float));
-    t->v_peak   = (float *) tq_take(&at, v_blocks * sizeof(float));
     t->s        = (float *) tq_take(&at, TQ_ROWS * keys * sizeof(float));
     t->p_digits = (uint8_t *) tq_take(&at, v_blocks * TQ_ROWS * 2 * keys);
     t->weight   = (float *) tq_take(&at, v_blocks * TQ_ROWS * sizeof(float));

@@ -7,6 +7,8 @@
 #define TQ_ATTENTION_SOFTMAX_H
 
 #define TQ_LOG2E 1.44269504f
+// Rows of logits are processed in multiples of this many keys.
+#define TQ_CHUNK 64
 
 // What a query sees of a tile.
 enum {
@@ -23,18 +25,37 @@ static uint8_t mask_sight(const char * mask, int count) {
     if (first != 0 && first != TQ_HALF_MINUS_INFINITY) {
         return TQ_SEES_SOME;
     }
-    uint16_t differs = 0;
-    for (int i = 0; i < count; i++) {
+    const uint64_t four    = first * UINT64_C(0x0001000100010001);
+    uint64_t       differs = 0;
+    int            i       = 0;
+    for (; i + 16 <= count; i += 16) {
+        uint64_t word[4];
+        memcpy(word, mask + 2 * i, sizeof word);
+        differs |= (word[0] ^ four) | (word[1] ^ four) | (word[2] ^ four) | (word[3] ^ four);
+    }
+    for (; i < count; i++) {
         uint16_t half;
         memcpy(&half, mask + 2 * i, sizeof half);
-        differs |= (uint16_t) (half ^ first);
+        differs |= (uint64_t) (half ^ first);
     }
     return differs ? TQ_SEES_SOME : first == 0 ? TQ_SEES_ALL : TQ_SEES_NONE;
 }
 
-// A mask for a whole tile of which only count keys exist. mask NULL: all of those are seen.
-static const char * pad_mask(const char * mask, int count, uint16_t * padded) {
-    for (int i = 0; i < TQ_TILE; i++) {
+// One more than the last of count keys that the mask shows, if that is more than `least`; else `least`.
+static int last_seen(const char * mask, int least, int count) {
+    for (; count > least; count--) {
+        uint16_t half;
+        memcpy(&half, mask + 2 * (count - 1), sizeof half);
+        if (half != TQ_HALF_MINUS_INFINITY) {
+            break;
+        }
+    }
+    return count;
+}
+
+// A mask of `width` keys of which only count exist or are seen by anybody. mask NULL: all of those are seen.
+static const char * pad_mask(const char * mask, int count, int width, uint16_t * padded) {
+    for (int i = 0; i < width; i++) {
         padded[i] = i < count ? 0 : TQ_HALF_MINUS_INFINITY;
     }
     if (mask) {
@@ -65,19 +86,19 @@ TQ_VEC vf tanh_of(vf x) {
     return vf_copysign(y, x);
 }
 
-// s: TQ_TILE products, replaced by exp2(logit - tile's maximum). Updates the row's maximum m and sum l; *fade is what
+// s: `width` products, a multiple of TQ_CHUNK, replaced by exp2(logit - tile's maximum). Updates the row's maximum m and sum l; *fade is what
 // the running sum of values has to be multiplied with, and the return value the weight of this tile's sum.
-static float softmax_row(float * s, const char * mask, float slope, float softcap, float * m, float * l, float * fade) {
+static float softmax_row(float * s, const char * mask, int width, float slope, float softcap, float * m, float * l, float * fade) {
     vf top[4] = { vf_set1(-INFINITY), vf_set1(-INFINITY), vf_set1(-INFINITY), vf_set1(-INFINITY) };
     if (softcap != 0.0f) {
         const vf cap = vf_set1(softcap * TQ_LOG2E);
-        for (int i = 0; i < TQ_TILE; i += VF) {
+        for (int i = 0; i < width; i += VF) {
             vf_store(s + i, vf_mul(cap, tanh_of(vf_load(s + i))));
         }
     }
     if (mask) {
         const vf by = vf_set1(slope);
-        for (int i = 0; i < TQ_TILE; i += 4 * VF) {
+        for (int i = 0; i < width; i += 4 * VF) {
             for (int j = 0; j < 4; j++) {
                 const vf v = vf_fma(by, vf_half(mask + 2 * (i + j * VF)), vf_load(s + i + j * VF));
                 vf_store(s + i + j * VF, v);
@@ -85,7 +106,7 @@ static float softmax_row(float * s, const char * mask, float slope, float softca
             }
         }
     } else {
-        for (int i = 0; i < TQ_TILE; i += 4 * VF) {
+        for (int i = 0; i < width; i += 4 * VF) {
             for (int j = 0; j < 4; j++) {
                 top[j] = vf_max(vf_load(s + i + j * VF), top[j]);
             }
@@ -94,12 +115,12 @@ static float softmax_row(float * s, const char * mask, float slope, float softca
     const float peak = vf_hmax(vf_max(vf_max(top[0], top[1]), vf_max(top[2], top[3])));
     if (peak == -INFINITY) {
         *fade = 1.0f;
-        memset(s, 0, TQ_TILE * sizeof(float));
+        memset(s, 0, (size_t) width * sizeof(float));
         return 0.0f;
     }
     const vf shift  = vf_set1(peak);
     vf       sum[2] = { vf_set1(0.0f), vf_set1(0.0f) };
-    for (int i = 0; i < TQ_TILE; i += 2 * VF) {
+    for (int i = 0; i < width; i += 2 * VF) {
         for (int j = 0; j < 2; j++) {
             const vf p = exp2_of(vf_sub(vf_load(s + i + j * VF), shift));
             sum[j]     = vf_add(sum[j], p);
@@ -118,9 +139,9 @@ static float softmax_row(float * s, const char * mask, float slope, float softca
     return weight;
 }
 
-static void scale_row(float * s, float weight) {
+static void scale_row(float * s, int width, float weight) {
     const vf w = vf_set1(weight);
-    for (int i = 0; i < TQ_TILE; i += VF) {
+    for (int i = 0; i < width; i += VF) {
         vf_store(s + i, vf_mul(w, vf_load(s + i)));
     }
 }

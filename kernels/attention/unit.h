@@ -1,5 +1,5 @@
 // One unit of attention, written once over a vector layer (vec_*.h). The including file sets the target, defines
-//   TQ_TILE        keys decoded at a time, a multiple of 64
+//   TQ_TILE        keys decoded at a time, a multiple of TQ_CHUNK
 //   TQ_PACKED      1 if it has integer kernels for packed rows (the functions packed_*), else 0
 // and includes its vector layer and its integer kernels first.
 #ifndef TQ_ATTENTION_UNIT_H
@@ -81,37 +81,39 @@ static void start_rows(const tq_attention * a, const tq_attention_plan * plan, c
     memset(t->o, 0, (size_t) rows * (size_t) a->v.dim * sizeof(float));
 }
 
-// What of the tile each query sees; returns whether anybody sees anything. Masks that differ between heads are only
-// told apart where they are applied.
-static bool look_at_mask(const tq_attention * a, const unit_range * u, int key, int count, uint8_t * seen) {
-    if (a->mask == NULL) {
-        memset(seen, TQ_SEES_ALL, (size_t) u->q_count);
-        return true;
+// What of a tile of keys each query sees. Returns how many of its keys anybody sees, counted from its first to the last
+// seen one; 0: none. Masks that differ between heads are only told apart where they are applied.
+static int look_at_mask(const tq_attention * a, const unit_range * u, int key, int count, uint8_t * seen) {
+    if (a->mask == NULL || a->mask_heads != 1) {
+        memset(seen, a->mask == NULL ? TQ_SEES_ALL : TQ_SEES_SOME, (size_t) u->q_count);
+        return count;
     }
-    if (a->mask_heads != 1) {
-        memset(seen, TQ_SEES_SOME, (size_t) u->q_count);
-        return true;
-    }
-    bool any = false;
+    int last = 0;
     for (int q = 0; q < u->q_count; q++) {
-        seen[q] = mask_sight(mask_row(a, u, q, 0) + 2 * (size_t) key, count);
-        any |= seen[q] != TQ_SEES_NONE;
+        const char * mask = mask_row(a, u, q, 0) + 2 * (size_t) key;
+        seen[q]           = mask_sight(mask, count);
+        if (seen[q] == TQ_SEES_ALL) {
+            last = count;
+        } else if (seen[q] == TQ_SEES_SOME) {
+            last = last_seen(mask, last, count);
+        }
     }
-    return any;
+    return last;
 }
 
 static void softmax_rows(const tq_attention * a, const tq_attention_plan * plan, const unit_range * u, const tq_scratch * t, int first,
                          int rows, int key, int count) {
+    const int width = tq_round_up(count, TQ_CHUNK);
     for (int i = 0; i < rows; i++) {
         const int     r     = first + i;
         const int     query = r / plan->group;
         const uint8_t sight = t->seen[query];
         const char *  mask  = NULL;
         uint16_t      padded[TQ_TILE];
-        if (sight == TQ_SEES_SOME || (count < TQ_TILE && sight != TQ_SEES_NONE)) {
+        if (sight == TQ_SEES_SOME || (count < width && sight != TQ_SEES_NONE)) {
             mask = a->mask ? mask_row(a, u, query, u->head_kv * plan->group + r % plan->group) + 2 * (size_t) key : NULL;
-            if (count < TQ_TILE) {
-                mask = pad_mask(mask, count, padded);
+            if (count < width) {
+                mask = pad_mask(mask, count, width, padded);
             }
         }
         float * s = t->s + i * TQ_TILE;
@@ -119,16 +121,16 @@ static void softmax_rows(const tq_attention * a, const tq_attention_plan * plan,
         if (sight == TQ_SEES_NONE) {
             weight     = 0.0f;
             t->fade[i] = 1.0f;
-            memset(s, 0, TQ_TILE * sizeof(float));
+            memset(s, 0, (size_t) width * sizeof(float));
         } else {
-            weight = softmax_row(s, mask, t->slope[r], a->softcap, &t->m[r], &t->l[r], &t->fade[i]);
+            weight = softmax_row(s, mask, width, t->slope[r], a->softcap, &t->m[r], &t->l[r], &t->fade[i]);
         }
         if (a->v.packing == TQ_PACKED_NONE) {
-            scale_row(s, weight);
+            scale_row(s, width, weight);
             continue;
         }
 #if TQ_PACKED
-        packed_weights(a, s, weight, i, rows, t);
+        packed_weights(a, s, width, weight, i, rows, t);
 #endif
     }
 }
@@ -232,12 +234,13 @@ static void run_unit(const tq_attention * problem, const tq_attention_plan * pla
     start_rows(a, plan, &u, &t);
     for (int key = u.key_first; key < u.key_last; key += TQ_TILE) {
         const int count = u.key_last - key < TQ_TILE ? u.key_last - key : TQ_TILE;
-        if (!look_at_mask(a, &u, key, count, t.seen)) {
+        const int seen  = look_at_mask(a, &u, key, count, t.seen);
+        if (seen == 0) {
             continue;
         }
-        decode_side(&a->k, kv_rows(a, &a->k, &u, key), count, true, &t);
-        decode_side(&a->v, kv_rows(a, &a->v, &u, key), count, false, &t);
-        tile_of_rows(a, plan, &u, &t, key, count);
+        decode_side(&a->k, kv_rows(a, &a->k, &u, key), seen, true, &t);
+        decode_side(&a->v, kv_rows(a, &a->v, &u, key), seen, false, &t);
+        tile_of_rows(a, plan, &u, &t, key, seen);
     }
     finish_rows(a, plan, &u, &t, partials);
 #if TQ_PACKED

@@ -123,11 +123,11 @@ static int attention_bench(int argc, char ** argv) {
 }
 
 static int attention_once(int argc, char ** argv) {
-    if (argc != 4) return fprintf(stderr, "--count IMPL K V N_Q\n"), 2;
+    if (argc < 4) return fprintf(stderr, "--count IMPL K V N_Q [TIMES]\n"), 2;
     if (!tq_attention_force(argv[0])) return fprintf(stderr, "%s: not here\n", argv[0]), 2;
     const attention_case c = bench_case(argv[1], argv[2], atoi(argv[3]));
     attention_data       d = make_attention(&c);
-    run_attention(tq_attention_active(), &d);
+    for (int i = argc > 4 ? atoi(argv[4]) : 1; i > 0; i--) run_attention(tq_attention_active(), &d);
     free_attention(&d);
     return 0;
 }

@@ -68,10 +68,6 @@ static int turbo_index(side_type type, int dim) {
     return -1;
 }
 
-static int side_fits(side_type type, int dim) {
-    return type == SIDE_F16 ? dim % 16 == 0 : type == SIDE_Q8_0 ? dim % 32 == 0 : dim % 64 == 0;
-}
-
 static size_t side_bytes(side_type type, int dim) {
     if (type == SIDE_F16) return 2 * (size_t) dim;
     if (type == SIDE_Q8_0) return (size_t) dim / 32 * sizeof(tq_block_q8_0);
@@ -120,7 +116,7 @@ static void make_side(attention_data * d, tq_kv_side * side, side_type type, int
         const int t     = turbo_index(type, dim);
         side->bits      = tq_type_at(t)->bits;
         side->block     = tq_type_at(t)->block;
-        side->to_float  = tq_codec_impl_at(0)->ops[t].dequantize_row;
+        side->to_float  = tq_codec_active()->ops[t].dequantize_row;
     } else {
         side->bits     = 8;
         side->block    = 32;
