@@ -13,6 +13,8 @@
 // Must-have symbols, named one by one: if one of these lines does not compile, `ffi/tq.h` and this
 // crate come from different versions (a stale TURBOQUANT_ENGINE_DIR, or an edited header).
 #[allow(unused_imports)]
-use self::{tq_codec_version as _, tq_context_new as _, tq_model_load as _, tq_process_init as _};
+use self::{
+    tq_attention_select as _, tq_codec_version as _, tq_context_new as _, tq_model_load as _, tq_process_init as _,
+};
 
 include!(concat!(env!("OUT_DIR"), "/bindings.rs"));

@@ -4,7 +4,9 @@ mod support;
 
 use llama_turboquant::{Batch, Context, ContextConfig, Error, KvCacheConfig, KvType, LayerPolicy, Model, Token};
 use std::sync::Barrier;
-use support::{TURBO, assert_alike, config, context, decode_all, noise_tokens, prefill, shape, story_tokens, synth, tiny};
+use support::{
+    TURBO, assert_alike, config, context, decode_all, noise_tokens, prefill, shape, story_tokens, synth, tiny,
+};
 
 fn of_sequences(model: &Model, n_seq_max: u32, kv: KvCacheConfig) -> Context {
     model

@@ -4,7 +4,9 @@ mod support;
 
 use llama_turboquant::engine::codec;
 use llama_turboquant::{Context, ContextConfig, Error, KvCacheConfig, KvType, LayerPolicy, Model};
-use support::{assert_alike, child, config, context, decode_all, noise_tokens, prefill, shape, story_tokens, synth, tiny};
+use support::{
+    assert_alike, child, config, context, decode_all, noise_tokens, prefill, shape, story_tokens, synth, tiny,
+};
 
 fn turbo4() -> KvCacheConfig {
     KvCacheConfig::uniform(KvType::Turbo4)

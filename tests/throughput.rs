@@ -49,8 +49,9 @@ fn each_arm_gets_its_runs_times_and_facts() {
             assert!(run.first_token.expect("a prompt was timed") >= run.prompt && run.elapsed() > run.prompt);
         }
         let facts = &speed.facts;
+        let kernels = if *arm == 0 { "CPU llama.cpp" } else { "CPU turboquant/" };
         assert!(
-            facts.flash_attention && facts.attention_on == "CPU" && facts.n_threads == 1,
+            facts.attention.fused && facts.attention.to_string().starts_with(kernels) && facts.n_threads == 1,
             "{facts:?}"
         );
         let (peak, predicted) = (facts.rss_peak.expect("peak"), facts.rss_predicted.expect("predicted"));

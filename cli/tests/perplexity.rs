@@ -9,7 +9,9 @@ const SHORT: [&str; 7] = ["perplexity", "-t", "1", "-c", "128", "--chunks", "2"]
 
 fn turboquant() -> Command {
     let mut command = Command::cargo_bin("turboquant").unwrap();
-    command.env_remove("TURBO_LAYER_ADAPTIVE").env_remove("RUST_LOG");
+    for name in ["TURBO_LAYER_ADAPTIVE", "TURBOQUANT_ATTENTION", "RUST_LOG"] {
+        command.env_remove(name);
+    }
     command.timeout(Duration::from_secs(120));
     command
 }

@@ -1,6 +1,7 @@
 //! The engine behind the shim: one owner per C object. The only home of unsafe code besides the bindings.
 #![allow(unsafe_code)]
 
+pub mod attention;
 mod backend;
 mod batch;
 mod call;

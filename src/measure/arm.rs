@@ -1,5 +1,6 @@
 //! One side of a comparison: a KV cache, and how tokens get into it.
 
+use super::attention::AttentionUse;
 use super::corpus::{Corpus, Slice};
 use crate::kv::{CacheShape, KvBytes, KvCacheConfig, LayerTypes};
 use crate::{Batch, CancelToken, Context, ContextConfig, Error, Model, Result, memory};
@@ -127,7 +128,7 @@ impl Options {
     }
 }
 
-/// What an arm's cache takes.
+/// What an arm's cache takes, and who attends over it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Footprint {
     /// The types of its layers, raised ones included.
@@ -138,10 +139,12 @@ pub struct Footprint {
     pub allocated: u64,
     /// Bits per cached value, scales and raised layers included; rotation matrices, which do not grow with the context, not.
     pub bits_per_value: f64,
+    /// Where attention over it is computed; of an arm, by which kernels in its warm-up.
+    pub attention: AttentionUse,
 }
 
 impl Footprint {
-    /// Reads it off a context.
+    /// Reads it off a context; nothing is computed.
     ///
     /// # Errors
     /// As [`Context::memory_use`].
@@ -166,6 +169,7 @@ impl Footprint {
             predicted,
             allocated: context.memory_use()?.kv.values().sum(),
             bits_per_value: predicted.cache() as f64 * 8.0 / values as f64,
+            attention: AttentionUse::of(context)?,
         })
     }
 }
@@ -177,9 +181,11 @@ pub(super) struct Runner {
     batch: Batch,
     n_vocab: usize,
     logits: Vec<f32>,
+    footprint: Footprint,
 }
 
 impl Runner {
+    /// A context, and what it computes with: a first step, before arms run side by side and are counted together.
     pub fn new(model: &Model, arm: &Arm, corpus: &Corpus, options: &Options) -> Result<Self> {
         let (n_batch, n_ubatch) = options.batch_sizes(corpus);
         let mut context = model.context(ContextConfig {
@@ -190,19 +196,29 @@ impl Runner {
             kv: arm.kv.clone(),
             ..Default::default()
         })?;
+        let mut batch = Batch::new(n_batch as usize);
+        let mut footprint = Footprint::of(&context)?;
+        let n_tokens = match arm.mode {
+            Mode::Batched => n_batch.min(2),
+            Mode::Decode => 1,
+        };
+        for position in 0..n_tokens {
+            batch.push(0, position as i32, 0, position + 1 == n_tokens);
+        }
+        footprint.attention.count(|| context.decode(&batch))?;
         context.set_cancel(options.cancel.clone());
-        let n_vocab = model.meta().n_vocab as usize;
         Ok(Self {
             context,
             mode: arm.mode,
-            batch: Batch::new(n_batch as usize),
-            n_vocab,
+            batch,
+            n_vocab: model.meta().n_vocab as usize,
             logits: Vec::new(),
+            footprint,
         })
     }
 
-    pub fn footprint(&self) -> Result<Footprint> {
-        Footprint::of(&self.context)
+    pub fn footprint(&self) -> &Footprint {
+        &self.footprint
     }
 
     /// Forgets the chunk before.

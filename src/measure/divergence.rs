@@ -37,7 +37,7 @@ pub struct Divergence {
 /// What [`divergence`] measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measurement {
-    /// What each arm's cache takes.
+    /// What each arm's cache takes, and who attends over it.
     pub arms: Vec<Footprint>,
     /// The scores of each pair.
     pub pairs: Vec<Divergence>,
@@ -59,10 +59,11 @@ pub struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    /// Creates the contexts of all arms; nothing is computed yet.
+    /// Creates the contexts of all arms and warms each up with a token or two; nothing is scored yet.
     ///
     /// # Errors
-    /// As [`Context::new`](crate::Context::new); [`Error::Invalid`] for a pair of arms that are not there.
+    /// As [`Context::new`](crate::Context::new) and [`Context::decode`](crate::Context::decode); [`Error::Invalid`] for a pair
+    /// of arms that are not there.
     pub fn new(
         model: &Model,
         corpus: &'a Corpus,
@@ -86,7 +87,7 @@ impl<'a> Comparison<'a> {
             options,
             done: 0,
             result: Measurement {
-                arms: runners.iter().map(Runner::footprint).collect::<Result<_>>()?,
+                arms: runners.iter().map(Runner::footprint).cloned().collect(),
                 pairs: vec![Divergence::default(); pairs.len()],
                 complete: corpus.chunks().is_empty(),
             },

@@ -25,6 +25,7 @@
 //! ```
 
 mod arm;
+mod attention;
 pub mod ceiling;
 mod corpus;
 mod depth;
@@ -46,6 +47,7 @@ mod throughput;
 mod wording;
 
 pub use arm::{Arm, Footprint, Mode, Options};
+pub use attention::{AttentionCounts, AttentionMeter, AttentionUse};
 pub use corpus::{Chunk, Corpus};
 pub use depth::DepthBucket;
 pub use divergence::{ChunkScores, Comparison, Divergence, Measurement, Pair, Summary, divergence};

@@ -12,7 +12,7 @@ use crate::{Error, Model, Result};
 pub struct Perplexity {
     /// Of each chunk, those of its scored positions.
     pub chunks: Vec<Vec<f64>>,
-    /// What the cache takes.
+    /// What the cache takes, and who attends over it.
     pub footprint: Footprint,
     /// Every chunk of the corpus is there; false after a cancellation.
     pub complete: bool,
@@ -45,13 +45,13 @@ pub struct Scoring<'a> {
 }
 
 impl<'a> Scoring<'a> {
-    /// Creates the context; nothing is computed yet.
+    /// Creates the context and warms it up with a token or two; nothing is scored yet.
     ///
     /// # Errors
-    /// As [`Context::new`](crate::Context::new).
+    /// As [`Context::new`](crate::Context::new) and [`Context::decode`](crate::Context::decode).
     pub fn new(model: &Model, corpus: &'a Corpus, arm: &Arm, options: &'a Options) -> Result<Self> {
         let runner = Runner::new(model, arm, corpus, options)?;
-        let footprint = runner.footprint()?;
+        let footprint = runner.footprint().clone();
         Ok(Self {
             runner,
             corpus,

@@ -33,6 +33,10 @@ pub struct Args {
     /// Codec implementation to use instead of the fastest one this CPU runs (scalar, avx2, avx512, neon, neon_dotprod).
     #[arg(long, global = true, env = "TURBOQUANT_CODEC", value_name = "NAME")]
     pub codec: Option<String>,
+    /// Attention kernels for compressed caches on the CPU instead of the fastest it runs (scalar, avx2, avx512, amx, ...);
+    /// upstream: llama.cpp's own path, to compare with. `turboquant verify` lists those that run here.
+    #[arg(long, global = true, env = "TURBOQUANT_ATTENTION", value_name = "NAME")]
+    pub attention: Option<String>,
     #[command(subcommand)]
     pub command: Command,
 }

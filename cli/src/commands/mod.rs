@@ -19,7 +19,7 @@ pub mod verify;
 use crate::args::{Args, Command};
 use anyhow::{Context, Result};
 use llama_turboquant::Backend;
-use llama_turboquant::engine::codec::Implementation;
+use llama_turboquant::engine::{attention, codec};
 use std::process::ExitCode;
 
 /// Runs what was typed.
@@ -29,9 +29,14 @@ use std::process::ExitCode;
 pub fn run(args: Args) -> Result<ExitCode> {
     Backend::init()?;
     if let Some(name) = &args.codec {
-        Implementation::named(name)
+        codec::Implementation::named(name)
             .and_then(|it| it.select())
             .context("--codec (TURBOQUANT_CODEC)")?;
+    }
+    if let Some(name) = &args.attention {
+        attention::Implementation::named(name)
+            .and_then(|it| it.select())
+            .context("--attention (TURBOQUANT_ATTENTION)")?;
     }
     match args.command {
         Command::Run(args) => run::run(&args),

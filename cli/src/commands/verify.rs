@@ -2,6 +2,7 @@
 
 use crate::args::VerifyArgs;
 use anyhow::Result;
+use llama_turboquant::engine::attention::Implementation;
 use llama_turboquant::verify::{self, Check, Plan};
 use llama_turboquant::{Backend, DeviceKind, KvType};
 use serde_json::json;
@@ -14,11 +15,22 @@ use std::process::ExitCode;
 pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let backend = Backend::init()?;
     let info = backend.describe()?;
+    let attention = Implementation::all()?;
+    let runnable: Vec<&str> = attention.runnable.iter().map(Implementation::name).collect();
     let plan = Plan::detect()?;
     if !args.json {
         println!(
             "llama.cpp {}, codec version {} ({}), {}",
             info.llama_cpp, info.codec_version, info.codec, info.target
+        );
+        let skipped = match attention.skipped.as_slice() {
+            [] => String::new(),
+            names => format!("; this CPU lacks what {} needs", names.join(", ")),
+        };
+        println!(
+            "attention over compressed caches on the CPU: {} (runs here: {}{skipped})",
+            attention.active.name(),
+            runnable.join(", ")
         );
     }
     let show = |check: &Check| {
@@ -43,7 +55,11 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
     if args.json {
         println!(
             "{:#}",
-            json!({"engine": info, "checks": checks, "failed": failed, "skipped": skipped})
+            json!({
+                "engine": info,
+                "attention": {"active": attention.active.name(), "runnable": runnable, "skipped": attention.skipped},
+                "checks": checks, "failed": failed, "skipped": skipped,
+            })
         );
     } else {
         for check in checks.iter().filter(|check| check.passed == Some(false)) {

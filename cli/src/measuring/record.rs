@@ -5,8 +5,8 @@ use crate::args::measure::OutputArgs;
 use crate::settings::EngineSettings;
 use anyhow::{Context, Result, bail};
 use llama_turboquant::Model;
-use llama_turboquant::measure::{Environment, Noise};
-use serde::{Deserialize, Serialize};
+use llama_turboquant::measure::{AttentionMeter, Environment, Noise};
+use serde::{Deserialize, Serialize, Serializer};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +36,9 @@ pub struct Record<R, M = ModelFacts> {
     pub complete: bool,
     /// How busy others kept the machine.
     pub noise: Option<Noise>,
+    /// Attention over compressed caches on the CPU since it began; counted anew whenever the record is written.
+    #[serde(serialize_with = "counts")]
+    pub attention: AttentionMeter,
     /// What to know before trusting the numbers.
     pub warnings: Vec<String>,
     /// The numbers.
@@ -118,6 +121,7 @@ impl<R: Serialize, M: Serialize> Record<R, M> {
             settings: serde_json::to_value(settings)?,
             complete: false,
             noise: None,
+            attention: AttentionMeter::start()?,
             warnings: Vec::new(),
             results,
         })
@@ -134,6 +138,10 @@ impl<R: Serialize, M: Serialize> Record<R, M> {
             ));
         }
     }
+}
+
+fn counts<S: Serializer>(meter: &AttentionMeter, serializer: S) -> Result<S::Ok, S::Error> {
+    meter.counts().map_err(serde::ser::Error::custom)?.serialize(serializer)
 }
 
 /// Arguments that name files are shortened to the files' names.
@@ -181,7 +189,7 @@ impl Sink {
     /// If the file cannot be written any more.
     pub fn keep<R: Serialize, M: Serialize>(&self, record: &Record<R, M>) -> Result<()> {
         let Some(path) = &self.file else { return Ok(()) };
-        write_whole(path, &(serde_json::to_string_pretty(record)? + "\n"))
+        write_whole(path, &(text(record, &warnings(record)?)? + "\n"))
     }
 
     /// Keeps the record, and prints it if JSON was asked for.
@@ -190,15 +198,28 @@ impl Sink {
     /// As [`keep`](Self::keep), and if standard output is closed.
     pub fn finish<R: Serialize, M: Serialize>(&self, record: &Record<R, M>) -> Result<()> {
         self.keep(record)?;
-        for warning in &record.warnings {
+        let warnings = warnings(record)?;
+        for warning in &warnings {
             eprintln!("warning: {warning}");
         }
         if self.json {
-            writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(record)?)
-                .context("cannot write the record")?;
+            writeln!(std::io::stdout(), "{}", text(record, &warnings)?).context("cannot write the record")?;
         }
         Ok(())
     }
+}
+
+/// The record's warnings, and that of attention kernels that did not compute what they should have.
+fn warnings<R, M>(record: &Record<R, M>) -> Result<Vec<String>> {
+    let mut warnings = record.warnings.clone();
+    warnings.extend(record.attention.counts()?.warning());
+    Ok(warnings)
+}
+
+fn text<R: Serialize, M: Serialize>(record: &Record<R, M>, warnings: &[String]) -> Result<String> {
+    let mut record = serde_json::to_value(record)?;
+    record["warnings"] = serde_json::to_value(warnings)?;
+    Ok(serde_json::to_string_pretty(&record)?)
 }
 
 /// Writes a file whole or not at all.

@@ -11,6 +11,7 @@ pub fn turboquant() -> Command {
     command
         .env_remove("TURBO_LAYER_ADAPTIVE")
         .env_remove("TURBOQUANT_CODEC")
+        .env_remove("TURBOQUANT_ATTENTION")
         .env_remove("RUST_LOG");
     command.timeout(Duration::from_secs(120));
     command

@@ -2,11 +2,11 @@
 
 use super::{Executor, Run, ThroughputOptions, Workload};
 use crate::kv::{KvBytes, LayerTypes};
+use crate::measure::attention::{AttentionMeter, AttentionUse};
 use crate::measure::resident::{PeakMeter, wait_until_idle};
 use crate::verify::rng::Rng;
 use crate::{
-    Backend, Batch, CancelToken, Context, ContextConfig, DeviceInfo, DeviceKind, Error, Model, ModelBuilder, Result,
-    Token, memory,
+    Backend, Batch, CancelToken, Context, ContextConfig, DeviceKind, Error, Model, ModelBuilder, Result, Token, memory,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -83,10 +83,8 @@ pub struct Facts {
     pub kv: KvBytes,
     /// Bytes that one more token takes.
     pub kv_bytes_per_token: u64,
-    /// The devices that run attention over this cache, joined by `, `.
-    pub attention_on: String,
-    /// Attention is fused on every layer's device, so a cache of plain types has flash attention too.
-    pub flash_attention: bool,
+    /// Where attention over this cache was computed, and by which kernels, in all timed runs together.
+    pub attention: AttentionUse,
     /// Loading the model and creating the context.
     pub load: Duration,
     /// Threads.
@@ -223,13 +221,11 @@ impl Executor for Contexts<'_> {
         } else {
             in_main_memory
         };
-        let (attention_on, flash_attention) = attention(&context)?;
         self.facts[number] = Some(Facts {
             layers: context.kv().layers.clone(),
             kv: context.kv_bytes(),
             kv_bytes_per_token: bytes_per_token(&context, workload),
-            attention_on,
-            flash_attention,
+            attention: AttentionUse::of(&context)?,
             load,
             n_threads: context.config().n_threads,
             rss_peak: None,
@@ -271,10 +267,13 @@ impl Executor for Contexts<'_> {
             .get_mut(number)
             .and_then(Option::as_mut)
             .ok_or_else(|| Error::Invalid(format!("arm {number} is not open")))?;
+        let attention = AttentionMeter::start()?;
         let run = self.peak.pause(|| arm.time(&prompt, &generated, test.n_depth))?;
         arm.check_answer()?;
+        let attention = attention.counts()?;
         let (peak, predicted) = (self.peak.peak(), self.predicted());
         if let Some(facts) = &mut self.facts[number] {
+            facts.attention.add(attention);
             facts.rss_peak = peak;
             facts.rss_predicted = predicted;
         }
@@ -380,35 +379,6 @@ fn bytes_per_token(context: &Context, workload: &Workload) -> u64 {
     };
     let n_ctx = workload.test.n_ctx();
     (at(n_ctx + STEP) - at(n_ctx)) / u64::from(STEP)
-}
-
-/// The devices that run attention over a context's cache, and whether all of them do it fused.
-fn attention(context: &Context) -> Result<(String, bool)> {
-    let backend = Backend::init()?;
-    let devices = backend.devices()?;
-    let offload = context.config().kv.offload;
-    let mut names: Vec<&str> = Vec::new();
-    let mut fused = true;
-    for types in &context.kv().layers {
-        let layer = &context.model().meta().layers[types.layer];
-        let is_held = |device: &DeviceInfo| device.name == layer.device && offload;
-        let is_cpu = |device: &DeviceInfo| device.kind == DeviceKind::Cpu;
-        let cpu = devices.iter().position(is_cpu);
-        let number = devices.iter().position(is_held).or(cpu);
-        let runs = match number {
-            Some(number) => backend.runs_attention(number, types.k, types.v, (layer.head_dim_k, layer.head_dim_v))?,
-            None => false,
-        };
-        fused &= runs;
-        // without a kernel of its own for it, a device still multiplies plain types; a packed cache goes to the CPU
-        let packed = types.k.is_quantized() || types.v.is_quantized();
-        let on = if runs || !packed { number } else { cpu };
-        let name = on.map_or("unknown", |number| devices[number].name.as_str());
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    Ok((names.join(", "), fused))
 }
 
 /// The bytes that lie in main memory, of bytes by the engine's buffer names.

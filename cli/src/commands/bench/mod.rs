@@ -154,11 +154,14 @@ impl Bench<'_> {
         }
         for (number, speed) in found.arms.iter().filter(|(_, speed)| !speed.runs.is_empty()) {
             let cache = group.caches[*number];
-            if group.attention == Attention::On && !speed.facts.flash_attention {
+            if group.attention == Attention::On && !speed.facts.attention.fused {
                 bail!(
                     "--flash-attn on: {} does not compute attention over {cache} fused; use auto",
-                    speed.facts.attention_on
+                    speed.facts.attention
                 );
+            }
+            if let Some(warning) = speed.facts.attention.warning() {
+                self.warn(format!("{} over {cache}: {warning}", group.test));
             }
             let mut row = Row::new(&self.build, &source.name(), host.model(), group, cache, speed.clone());
             row.foreign_cpu = found.noise.map(|noise| noise.foreign_cpu);

@@ -325,7 +325,7 @@ impl Row {
             Value::text(self.cache),
             Value::int(facts.kv.total()),
             Value::int(facts.kv_bytes_per_token),
-            Value::text(&facts.attention_on),
+            Value::text(&facts.attention),
             Value::float(self.speed.first_token_ms()),
             Value::float(latency.map(|latency| latency.p50_ms)),
             Value::float(latency.map(|latency| latency.p95_ms)),

@@ -5,6 +5,7 @@ use crate::args::EngineArgs;
 use crate::args::ceiling::CeilingArgs;
 use crate::settings::EngineSettings;
 use anyhow::{Context as _, Result, bail};
+use llama_turboquant::engine::{attention, codec};
 use llama_turboquant::measure::ceiling::{STEP, try_last_that};
 use llama_turboquant::{Batch, CancelToken, ContextConfig, Error, KvSpec, memory};
 use serde::{Deserialize, Serialize};
@@ -167,6 +168,9 @@ fn start(
     };
     let mut child = command
         .args(attempt_args(args, cache, n_ctx))
+        // what was chosen here holds there: kernels differ in the scratch memory that they need
+        .args(["--codec", codec::Implementation::active()?.name()])
+        .args(["--attention", attention::Implementation::active()?.name()])
         // glibc reserves 64 MiB of address space per thread that allocates, which would count against the limit
         .env("MALLOC_ARENA_MAX", "1")
         .stdin(Stdio::null())

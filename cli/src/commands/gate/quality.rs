@@ -5,7 +5,7 @@ use crate::measuring::progress::Progress;
 use anyhow::Result;
 use llama_turboquant::measure::gate::{Bound, Criterion, QualityBar, Rule, rules};
 use llama_turboquant::measure::stats::{Bootstrap, Interval};
-use llama_turboquant::measure::{Arm, Corpus, Divergence, MemoryPlan, Mode, Options, Pair, divergence};
+use llama_turboquant::measure::{Arm, AttentionUse, Corpus, Divergence, MemoryPlan, Mode, Options, Pair, divergence};
 use llama_turboquant::{Error, KvSpec, KvType, verify};
 
 /// Perplexity, divergence and same-top-1 in batches and one by one, and the cosine of attention outputs.
@@ -14,13 +14,17 @@ pub fn run(gate: &Gate<'_>) -> Result<Vec<Criterion>> {
     let decode = corpus.spread(gate.args.decode_chunks);
     let mut criteria = Vec::new();
     for (mode, corpus) in [(Mode::Batched, &corpus), (Mode::Decode, &decode)] {
-        let [candidate, rival] = compare(gate, corpus, mode)?;
+        let ([candidate, rival], attention) = compare(gate, corpus, mode)?;
         let summary = candidate.summary(&Bootstrap::default());
         let name = match mode {
             Mode::Batched => "batched",
             Mode::Decode => "decode",
         };
-        let on = format!("{name}, {} chunks of {} tokens", summary.n_chunks, corpus.n_ctx());
+        let on = format!(
+            "{name}, {} chunks of {} tokens, attention on {attention}",
+            summary.n_chunks,
+            corpus.n_ctx()
+        );
         if mode == Mode::Batched {
             let delta = summary.ppl.estimate - summary.ppl_base;
             let ratio = summary.ppl_ratio;
@@ -52,8 +56,8 @@ pub fn run(gate: &Gate<'_>) -> Result<Vec<Criterion>> {
     Ok(criteria)
 }
 
-/// The candidate and llama.cpp's rotated q4_0, both against f16.
-fn compare(gate: &Gate<'_>, corpus: &Corpus, mode: Mode) -> Result<[Divergence; 2]> {
+/// The candidate and llama.cpp's rotated q4_0, both against f16, and what computed the candidate's attention.
+fn compare(gate: &Gate<'_>, corpus: &Corpus, mode: Mode) -> Result<([Divergence; 2], AttentionUse)> {
     let options = Options::default()
         .threads(gate.engine.threads)
         .cancel(gate.cancel.clone());
@@ -73,6 +77,7 @@ fn compare(gate: &Gate<'_>, corpus: &Corpus, mode: Mode) -> Result<[Divergence; 
         },
         corpus.chunks().len(),
     );
+    let mut attention = Vec::new();
     let mut measure = |candidates: &[KvSpec]| -> Result<Vec<Divergence>> {
         let arms: Vec<Arm> = std::iter::once(KvSpec::F16)
             .chain(candidates.iter().copied())
@@ -83,6 +88,7 @@ fn compare(gate: &Gate<'_>, corpus: &Corpus, mode: Mode) -> Result<[Divergence; 
         if !result.complete {
             return Err(Error::Cancelled.into());
         }
+        attention.extend(result.arms.into_iter().skip(1).map(|arm| arm.attention));
         Ok(result.pairs)
     };
     let all = [KvSpec::F16, gate.args.kv, q4_0].map(arm);
@@ -91,9 +97,10 @@ fn compare(gate: &Gate<'_>, corpus: &Corpus, mode: Mode) -> Result<[Divergence; 
     } else {
         [measure(&[gate.args.kv])?, measure(&[q4_0])?].concat()
     };
+    let pairs: Option<[Divergence; 2]> = pairs.try_into().ok();
     pairs
-        .try_into()
-        .map_err(|_| Error::Engine("a comparison of two pairs gave another number".into()).into())
+        .zip(attention.into_iter().next())
+        .ok_or_else(|| Error::Engine("a comparison of two pairs gave another number".into()).into())
 }
 
 /// What a candidate is held to, and where that comes from.

@@ -98,6 +98,14 @@ impl Point {
         self.pair[0].test.n_prompt > 0
     }
 
+    fn attention(&self) -> String {
+        let [base, candidate] = &self.pair;
+        format!(
+            "attention on {} against {}",
+            candidate.facts.attention, base.facts.attention
+        )
+    }
+
     fn ratio(&self) -> Interval {
         self.pair[1].ratio(&self.pair[0], &Bootstrap::default())
     }
@@ -105,7 +113,7 @@ impl Point {
 
 fn worst_ratio<'a>(rule: &Rule, points: impl Iterator<Item = &'a Point>, notes: &[String]) -> Criterion {
     let mut worst = f64::INFINITY;
-    let mut parts = Vec::new();
+    let (mut parts, mut kernels) = (Vec::new(), Vec::new());
     for point in points {
         let ratio = point.ratio();
         worst = worst.min(ratio.estimate);
@@ -116,7 +124,13 @@ fn worst_ratio<'a>(rule: &Rule, points: impl Iterator<Item = &'a Point>, notes: 
         if point.order == Order::Sequential {
             parts.push("one after the other, memory holds no more".into());
         }
+        // the same kernels compute every depth, but that is to be seen, not supposed
+        let on = point.attention();
+        if !kernels.contains(&on) {
+            kernels.push(on);
+        }
     }
+    parts.extend(kernels);
     parts.extend_from_slice(notes);
     rule.measured(worst, parts.join("; "))
 }

@@ -203,7 +203,7 @@ fn group(run: &mut Run<'_>, phase: &Phase<'_>, jobs: &[usize], put: &impl Fn(&mu
     }
     for (&job, at) in jobs.iter().zip(&at) {
         let footprint = comparison.result().arms[pairs[at.start].candidate].clone();
-        run.check_memory(&phase.jobs[job].name, &footprint);
+        run.check_footprint(&phase.jobs[job].name, &footprint);
     }
     let outcomes = |comparison: &Comparison<'_>, results: &mut Results| {
         for (&job, at) in jobs.iter().zip(&at) {

@@ -43,8 +43,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Memory is planned to the byte; a difference is a bug that somebody should hear of.
-    fn check_memory(&mut self, cache: &str, footprint: &Footprint) {
+    /// Memory is planned to the byte, and compressed caches have kernels; a difference is something to hear of.
+    fn check_footprint(&mut self, cache: &str, footprint: &Footprint) {
+        if let Some(warning) = footprint.attention.warning() {
+            self.record.warnings.push(format!("{cache}: {warning}"));
+        }
         if footprint.predicted.total() != footprint.allocated {
             self.record.warnings.push(format!(
                 "{cache}: the engine allocated {} bytes for the cache and not the planned {}; please report this",

@@ -86,6 +86,7 @@ pub fn results(results: &Results, complete: bool) {
         if results.arms.len() > 1 {
             println!("\n{}", perplexities(&results.arms));
         }
+        attention(&results.arms);
         return;
     }
     for arm in &results.arms {
@@ -105,6 +106,7 @@ pub fn results(results: &Results, complete: bool) {
             if complete { "" } else { " (interrupted)" },
             divergences(&results.arms)
         );
+        attention(&results.arms);
     }
     if results.arms.iter().any(|arm| arm.kl_between_modes.is_some()) {
         println!(
@@ -142,6 +144,22 @@ pub fn results(results: &Results, complete: bool) {
             "\nBars for the embedded model at 512 tokens against f16; KLD times 1000.\n{}",
             bars(results)
         );
+    }
+}
+
+/// Which caches the same kernels attended over.
+fn attention(arms: &[ArmResult]) {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    for arm in arms {
+        let on = arm.attention_on.as_str();
+        match groups.iter_mut().find(|(known, _)| *known == on) {
+            Some((_, caches)) if caches.contains(&arm.cache.as_str()) => {}
+            Some((_, caches)) => caches.push(&arm.cache),
+            None => groups.push((on, vec![&arm.cache])),
+        }
+    }
+    for (on, caches) in groups {
+        println!("Attention on {on}: {}", caches.join(", "));
     }
 }
 

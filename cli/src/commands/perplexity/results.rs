@@ -35,6 +35,8 @@ pub struct ArmResult {
     pub kv_bytes: u64,
     /// As the budget's arithmetic has it.
     pub kv_bytes_predicted: u64,
+    /// Device and kernels of attention, as counted in the warm-up.
+    pub attention_on: String,
     pub n_chunks: usize,
     pub n_tokens: usize,
     pub ppl: Interval,
@@ -152,6 +154,7 @@ impl ArmResult {
             bits_per_value: footprint.bits_per_value,
             kv_bytes: footprint.allocated,
             kv_bytes_predicted: footprint.predicted.total(),
+            attention_on: footprint.attention.to_string(),
             n_chunks: 0,
             n_tokens: 0,
             ppl: nothing,

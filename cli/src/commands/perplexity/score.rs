@@ -28,7 +28,7 @@ pub fn run(run: &mut Run<'_>) -> Result<bool> {
                 mode,
             };
             let mut scoring = Scoring::new(run.model, corpus, &arm, &options)?;
-            run.check_memory(&cache.name, &scoring.result().footprint);
+            run.check_footprint(&cache.name, &scoring.result().footprint);
             let text = !run.sink.json();
             let title = format!("{}, {}", cache.name, print::mode(mode));
             if text {

@@ -126,7 +126,10 @@ impl Markdown {
         );
         add(extra, right("RSS MiB", 8, |row| mib(row.speed.facts.rss_peak)));
         add(extra, right("predicted", 9, |row| mib(row.speed.facts.rss_predicted)));
-        add(extra, left("attention", 10, |row| row.speed.facts.attention_on.clone()));
+        add(
+            extra,
+            left("attention", 21, |row| row.speed.facts.attention.to_string()),
+        );
         Self { build, columns }
     }
 

@@ -3,9 +3,10 @@
 use super::super::plan::{Attention, Varies};
 use super::super::row::{Build, Comparison, EXTRA, FIELDS, Row};
 use super::{Format, exporter};
+use llama_turboquant::engine::attention::Ops;
 use llama_turboquant::kv::{KvBytes, LayerTypes};
 use llama_turboquant::measure::stats::Interval;
-use llama_turboquant::measure::{Facts, Run, Speed, Test};
+use llama_turboquant::measure::{AttentionCounts, AttentionUse, Facts, Run, Speed, Test};
 use llama_turboquant::{KvSpec, KvType};
 use std::time::Duration;
 
@@ -68,8 +69,7 @@ fn row(cache: &str) -> Row {
                     ..KvBytes::default()
                 },
                 kv_bytes_per_token: 768,
-                attention_on: "CPU".into(),
-                flash_attention: true,
+                attention: attention(cache),
                 load: Duration::from_millis(12),
                 n_threads: 4,
                 rss_peak: Some(64 << 20),
@@ -78,6 +78,24 @@ fn row(cache: &str) -> Row {
         },
         comparison: None,
         foreign_cpu: None,
+    }
+}
+
+/// One layer on the CPU, by the kernels that are there for it.
+fn attention(cache: KvSpec) -> AttentionUse {
+    let compressed = cache.k.is_quantized() || cache.v.is_quantized();
+    AttentionUse {
+        cpu_compressed: compressed.into(),
+        cpu_plain: (!compressed).into(),
+        fused: true,
+        counts: Some(AttentionCounts {
+            selected: "avx512".into(),
+            ops: Ops {
+                turboquant: 8 * u64::from(compressed),
+                upstream: 0,
+            },
+        }),
+        ..AttentionUse::default()
     }
 }
 
@@ -142,11 +160,11 @@ fn our_columns_follow_when_they_are_asked_for() {
     let text = text(Format::Md, &[row("f16"), compared("turbo4")], Varies::default(), true);
     let lines: Vec<&str> = text.lines().collect();
     assert!(
-        lines[0].contains("t/s |                  ratio |   KV MiB |   B/tok |  TTFT ms | ITL p50 ms |   p95 ms |  RSS MiB | predicted | attention  |"),
+        lines[0].contains("t/s |                  ratio |   KV MiB |   B/tok |  TTFT ms | ITL p50 ms |   p95 ms |  RSS MiB | predicted | attention             |"),
         "{text}"
     );
     assert!(
-        lines[3].ends_with("|   0.950 [0.900, 1.000] |      1.5 |     768 |      1.3 |       0.25 |     0.25 |     64.0 |      63.0 | CPU        |"),
+        lines[3].ends_with("|   0.950 [0.900, 1.000] |      1.5 |     768 |      1.3 |       0.25 |     0.25 |     64.0 |      63.0 | CPU turboquant/avx512 |"),
         "{text}"
     );
     let widths: Vec<usize> = lines[..4].iter().map(|line| line.chars().count()).collect();
@@ -173,7 +191,7 @@ fn csv_has_llama_benchs_columns_first() {
     );
     assert!(
         lines[1].ends_with(
-            r#","f16","1572864","768","CPU","1.310000","0.250000","0.250000","0.250000","67108864","66060288","12.000000","","","","","","","1""#
+            r#","f16","1572864","768","CPU llama.cpp","1.310000","0.250000","0.250000","0.250000","67108864","66060288","12.000000","","","","","","","1""#
         ),
         "{}",
         lines[1]
