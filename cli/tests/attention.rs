@@ -1,4 +1,4 @@
-//! `--attention`: chosen, refused with what can be chosen, and told in every result.
+//! `--attention-kernels`: chosen, refused with what can be chosen, and told in every result.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -53,20 +53,20 @@ fn verify_lists_the_kernels_and_each_of_them_computes_when_it_is_chosen() {
             "upstream" => "CPU llama.cpp".to_owned(),
             ours => format!("CPU turboquant/{ours}"),
         };
-        assert_eq!(benched(&["--attention", name]), [on.as_str(), on.as_str()]);
+        assert_eq!(benched(&["--attention-kernels", name]), [on.as_str(), on.as_str()]);
     }
     let fastest = format!("CPU turboquant/{}", names[names.len() - 2]);
     assert_eq!(benched(&[])[0], fastest, "without the option");
-    let (text, _) = succeeds(&["verify", "--attention", "scalar"]);
+    let (text, _) = succeeds(&["verify", "--attention-kernels", "scalar"]);
     says(&text, &["on the CPU: scalar (runs here: scalar,", ", upstream"]);
 }
 
 #[test]
 fn an_unknown_name_is_refused_with_those_that_there_are() {
     let names = runnable();
-    let mut words = vec!["--attention", "TURBOQUANT_ATTENTION", "nosuch"];
+    let mut words = vec!["--attention-kernels", "TURBOQUANT_ATTENTION", "nosuch"];
     words.extend(names.iter().map(String::as_str));
-    says(&fails(&["--attention", "nosuch", "bench"], 1), &words);
+    says(&fails(&["--attention-kernels", "nosuch", "bench"], 1), &words);
     let output = turboquant()
         .env("TURBOQUANT_ATTENTION", "nosuch")
         .args(BENCH)
@@ -90,21 +90,21 @@ fn the_environment_chooses_and_the_option_beats_it() {
         rows[0]["attention_on"].clone()
     };
     assert_eq!(on(&[]), "CPU llama.cpp");
-    assert_eq!(on(&["--attention", "scalar"]), "CPU turboquant/scalar");
+    assert_eq!(on(&["--attention-kernels", "scalar"]), "CPU turboquant/scalar");
 }
 
 #[test]
 fn a_record_counts_who_computed_and_names_it_for_each_cache() {
     let counted = |record: &Value, by: &str| record["attention"]["ops"][by].as_u64().unwrap();
     let on = |record: &Value, arm: usize| record["results"]["arms"][arm]["attention_on"].clone();
-    let ours = json(&[&["--attention", "scalar"], &PERPLEXITY[..]].concat());
+    let ours = json(&[&["--attention-kernels", "scalar"], &PERPLEXITY[..]].concat());
     assert_eq!(ours["attention"]["selected"], "scalar");
     assert_eq!(counted(&ours, "upstream"), 0);
     assert_eq!(
         (on(&ours, 0), on(&ours, 1)),
         ("CPU llama.cpp".into(), "CPU turboquant/scalar".into())
     );
-    let theirs = json(&[&["--attention", "upstream"], &PERPLEXITY[..]].concat());
+    let theirs = json(&[&["--attention-kernels", "upstream"], &PERPLEXITY[..]].concat());
     assert_eq!(theirs["attention"]["selected"], "upstream");
     assert_eq!(
         (counted(&theirs, "turboquant"), on(&theirs, 1)),

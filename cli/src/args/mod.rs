@@ -35,8 +35,13 @@ pub struct Args {
     pub codec: Option<String>,
     /// Attention kernels for compressed caches on the CPU instead of the fastest it runs (scalar, avx2, avx512, amx, ...);
     /// upstream: llama.cpp's own path, to compare with. `turboquant verify` lists those that run here.
-    #[arg(long, global = true, env = "TURBOQUANT_ATTENTION", value_name = "NAME")]
-    pub attention: Option<String>,
+    #[arg(
+        long = "attention-kernels",
+        global = true,
+        env = "TURBOQUANT_ATTENTION",
+        value_name = "NAME"
+    )]
+    pub attention_kernels: Option<String>,
     #[command(subcommand)]
     pub command: Command,
 }

@@ -33,10 +33,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
             .and_then(|it| it.select())
             .context("--codec (TURBOQUANT_CODEC)")?;
     }
-    if let Some(name) = &args.attention {
+    if let Some(name) = &args.attention_kernels {
         attention::Implementation::named(name)
             .and_then(|it| it.select())
-            .context("--attention (TURBOQUANT_ATTENTION)")?;
+            .context("--attention-kernels (TURBOQUANT_ATTENTION)")?;
     }
     match args.command {
         Command::Run(args) => run::run(&args),

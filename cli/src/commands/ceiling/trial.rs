@@ -170,7 +170,7 @@ fn start(
         .args(attempt_args(args, cache, n_ctx))
         // what was chosen here holds there: kernels differ in the scratch memory that they need
         .args(["--codec", codec::Implementation::active()?.name()])
-        .args(["--attention", attention::Implementation::active()?.name()])
+        .args(["--attention-kernels", attention::Implementation::active()?.name()])
         // glibc reserves 64 MiB of address space per thread that allocates, which would count against the limit
         .env("MALLOC_ARENA_MAX", "1")
         .stdin(Stdio::null())
