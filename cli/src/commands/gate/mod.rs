@@ -157,8 +157,8 @@ fn markdown(record: &Record<Results>) -> String {
         vec![
             criterion.what.clone(),
             criterion.measured.map_or("-".into(), number),
-            criterion.pass.map_or("-".into(), bound),
-            criterion.kill.map_or("-".into(), |kill| format!("not {}", bound(kill))),
+            criterion.pass.map_or("-".into(), kept),
+            criterion.kill.map_or("-".into(), broken),
             criterion.verdict.name().to_owned(),
         ]
     });
@@ -167,7 +167,7 @@ fn markdown(record: &Record<Results>) -> String {
         results.candidate,
         record.model.file,
         record.model.description,
-        table(&["criterion", "measured", "pass", "stop", "verdict"], 1, rows)
+        table(&["criterion", "measured", "ships if", "stops if", "verdict"], 1, rows)
     );
     for criterion in results.criteria.iter().filter(|criterion| !criterion.why.is_empty()) {
         let _ = writeln!(text, "- {}: {}", criterion.id, criterion.why); // writing to a string cannot fail
@@ -187,10 +187,18 @@ fn markdown(record: &Record<Results>) -> String {
     text
 }
 
-fn bound(bound: Bound) -> String {
+fn kept(bound: Bound) -> String {
     match bound {
         Bound::AtMost(value) => format!("<= {}", number(value)),
         Bound::AtLeast(value) => format!(">= {}", number(value)),
+    }
+}
+
+/// What is on the other side of a bound.
+fn broken(bound: Bound) -> String {
+    match bound {
+        Bound::AtMost(value) => format!("> {}", number(value)),
+        Bound::AtLeast(value) => format!("< {}", number(value)),
     }
 }
 
@@ -226,6 +234,13 @@ mod tests {
         ] {
             assert_eq!(number(value), text);
         }
+    }
+
+    #[test]
+    fn a_bound_that_stops_is_said_as_what_lies_beyond_it() {
+        let bounds = [Bound::AtLeast(0.75), Bound::AtMost(1.0)];
+        assert_eq!(bounds.map(kept), [">= 0.75", "<= 1"]);
+        assert_eq!(bounds.map(broken), ["< 0.75", "> 1"]);
     }
 
     #[test]
