@@ -8,15 +8,15 @@ mod session;
 mod speed;
 
 use crate::args::gate::{GateArgs, Part};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{self, Interrupt};
 use crate::measuring::data;
 use crate::measuring::record::{ModelFacts, Record, Sink, write_whole};
 use crate::report::table;
-use crate::settings::EngineSettings;
+use crate::settings::{EngineSettings, Turns};
 use anyhow::{Result, bail};
 use llama_turboquant::measure::gate::{Bound, Criterion, Verdict, overall};
 use llama_turboquant::measure::{NoiseMeter, Options};
-use llama_turboquant::{CancelToken, Error, KvSpec, Model, memory};
+use llama_turboquant::{CancelToken, Error, KvSpec, Model};
 use serde::Serialize;
 use serde_json::json;
 use std::fmt::Write as _;
@@ -40,15 +40,12 @@ struct Gate<'a> {
 }
 
 impl Gate<'_> {
-    /// For many short tasks: a small model on a thread for each is faster than on all threads for one.
+    /// For the many short tasks of both caches.
     fn side_by_side(&self) -> Options {
-        let (threads, parallel) = match (&self.engine.file, self.engine.threads) {
-            (None, 0) => (1, memory::physical_cores().min(2)),
-            (_, threads) => (threads, 1),
-        };
+        let Turns { threads, at_once } = self.engine.turns(2);
         Options::default()
             .threads(threads)
-            .parallel(parallel)
+            .parallel(at_once)
             .cancel(self.cancel.clone())
     }
 }
@@ -119,7 +116,7 @@ pub fn run(args: &GateArgs) -> Result<ExitCode> {
     }
     sink.finish(&record)?;
     Ok(if cancel.is_cancelled() {
-        ExitCode::from(130)
+        interrupt::exit_code(false)
     } else {
         ExitCode::from(exit_code(record.results.verdict))
     })
