@@ -1,8 +1,8 @@
 //! The model inside the program, for whoever has none yet.
 
 use anyhow::{Context, Result};
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 
 const MODEL: &[u8] = include_bytes!("../../models/tiny-q8_0.gguf");
 
@@ -25,7 +25,7 @@ pub fn path() -> Result<PathBuf> {
         |dirs| dirs.cache_dir().to_owned(),
     );
     let path = dir.join(concat!("turbotiny-", env!("CARGO_PKG_VERSION"), ".gguf"));
-    if std::fs::read(&path).is_ok_and(|present| present == MODEL) {
+    if holds_the_model(&path).unwrap_or(false) {
         return Ok(path);
     }
     let attempt = || -> std::io::Result<()> {
@@ -44,4 +44,42 @@ pub fn path() -> Result<PathBuf> {
         )
     })?;
     Ok(path)
+}
+
+/// Piece by piece: a block as large as the file would stay with the C library and count as occupied memory.
+fn holds_the_model(path: &Path) -> std::io::Result<bool> {
+    let mut file = std::fs::File::open(path)?;
+    if file.metadata()?.len() != MODEL.len() as u64 {
+        return Ok(false);
+    }
+    let mut piece = vec![0; 64 << 10];
+    for expected in MODEL.chunks(piece.len()) {
+        let present = &mut piece[..expected.len()];
+        file.read_exact(present)?;
+        if present != expected {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_unchanged_model_counts_as_present() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.gguf");
+        let holds = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            holds_the_model(&path).unwrap()
+        };
+        assert!(holds(MODEL));
+        assert!(!holds(&MODEL[..MODEL.len() - 1]));
+        let mut changed = MODEL.to_vec();
+        *changed.last_mut().unwrap() ^= 1;
+        assert!(!holds(&changed));
+        assert!(holds_the_model(&dir.path().join("none")).is_err());
+    }
 }

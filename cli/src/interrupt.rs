@@ -2,7 +2,20 @@
 
 use anyhow::{Context, Result};
 use llama_turboquant::CancelToken;
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// What the program returns after Ctrl-C, as shells have it: 128 and the number of SIGINT.
+pub const INTERRUPTED: u8 = 130;
+
+/// Success, or [`INTERRUPTED`] where not all that was asked for is done.
+pub fn exit_code(complete: bool) -> ExitCode {
+    if complete {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(INTERRUPTED)
+    }
+}
 
 /// Passes Ctrl-C on to whatever is running.
 #[derive(Clone)]
@@ -19,7 +32,7 @@ impl Interrupt {
         ctrlc::set_handler(move || {
             let token = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if token.is_cancelled() {
-                std::process::exit(130);
+                std::process::exit(INTERRUPTED.into());
             }
             token.cancel();
         })

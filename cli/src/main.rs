@@ -5,6 +5,7 @@ use clap::Parser;
 use llama_turboquant::Error;
 use llama_turboquant_cli::args::{Args, expand_short_options};
 use llama_turboquant_cli::commands;
+use llama_turboquant_cli::interrupt::exit_code;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if matches!(error.downcast_ref(), Some(Error::Cancelled)) => {
             eprintln!("interrupted");
-            ExitCode::from(130)
+            exit_code(false)
         }
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use llama_turboquant::engine::sampler::SamplingParams;
 use llama_turboquant::{
     CancelToken, Context, ContextConfig, Error, GpuLayers, KvCacheConfig, KvType, LayerMap, LayerPolicy, Model,
-    ModelBuilder,
+    ModelBuilder, memory,
 };
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -30,6 +30,15 @@ impl FromStr for CacheType {
         }
         name.parse().map(Self::Fixed).map_err(|e| anyhow!("{e}, auto"))
     }
+}
+
+/// How tasks that do not depend on each other share the processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turns {
+    /// Threads of each; 0: the physical cores.
+    pub threads: u32,
+    /// Tasks that are computed at the same time.
+    pub at_once: u32,
 }
 
 /// Which model, and what every cache on it has in common.
@@ -90,6 +99,20 @@ impl EngineSettings {
                     .into_owned()
             },
         )
+    }
+
+    /// How `tasks` tasks take turns. The embedded model is so small that a thread for each is faster than all threads for
+    /// one, unless the user said how many threads.
+    pub fn turns(&self, tasks: usize) -> Turns {
+        match (&self.file, self.threads) {
+            (None, 0) => Turns {
+                threads: 1,
+                at_once: memory::physical_cores()
+                    .min(u32::try_from(tasks).unwrap_or(u32::MAX))
+                    .max(1),
+            },
+            (_, threads) => Turns { threads, at_once: 1 },
+        }
     }
 
     /// How to load the model; the embedded one is unpacked first.
@@ -250,5 +273,31 @@ pub fn human_bytes(bytes: u64) -> String {
         format!("{:.2} GiB", mib / 1024.0)
     } else {
         format!("{mib:.2} MiB")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Args, Command};
+    use clap::Parser;
+
+    fn engine(options: &[&str]) -> EngineSettings {
+        let args = Args::parse_from([&["turboquant", "session"], options].concat());
+        match args.command {
+            Command::Session(session) => EngineSettings::new(&session.engine),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_the_embedded_model_is_computed_on_a_thread_for_each_task() {
+        let cores = memory::physical_cores();
+        let turns = |threads, at_once| Turns { threads, at_once };
+        assert_eq!(engine(&[]).turns(1), turns(1, 1));
+        assert_eq!(engine(&[]).turns(10_000), turns(1, cores));
+        assert_eq!(engine(&[]).turns(0), turns(1, 1), "never none");
+        assert_eq!(engine(&["-t", "3"]).turns(10_000), turns(3, 1), "what was asked for");
+        assert_eq!(engine(&["-m", "model.gguf"]).turns(10_000), turns(0, 1));
     }
 }

@@ -1,38 +1,26 @@
 //! `turboquant bench` as a user and as a script meets it, on the embedded model with tests of a few tokens.
 
-use assert_cmd::Command;
-use serde_json::Value;
-use std::process::Output;
-use std::time::Duration;
+mod support;
 
-/// One thread: the tests run side by side, and waiting threads of ggml spin.
-fn bench(args: &str) -> Output {
-    let mut command = Command::cargo_bin("turboquant").unwrap();
-    for name in [
-        "TURBO_LAYER_ADAPTIVE",
-        "TURBOQUANT_CODEC",
-        "TURBOQUANT_ATTENTION",
-        "RUST_LOG",
-    ] {
-        command.env_remove(name);
-    }
-    command
-        .timeout(Duration::from_secs(120))
-        .arg("bench")
-        .args(args.split_whitespace());
+use serde_json::Value;
+use support::{interrupt, outcome_of, says, turboquant};
+
+/// Exit code, standard output and standard error. One thread: the tests run side by side, and waiting threads of ggml spin.
+fn bench(args: &str) -> (Option<i32>, String, String) {
+    let mut command = turboquant();
+    command.arg("bench").args(args.split_whitespace());
     if !args.contains("-t ") {
         command.args(["-t", "1"]);
     }
-    command.output().unwrap()
+    outcome_of(&mut command)
 }
 
 /// Standard output of a run that must succeed.
 #[track_caller]
 fn measured(args: &str) -> String {
-    let output = bench(args);
-    let err = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{args}: {}\n{err}", output.status);
-    String::from_utf8(output.stdout).unwrap()
+    let (code, out, err) = bench(args);
+    assert_eq!(code, Some(0), "{args}\n{err}");
+    out
 }
 
 #[track_caller]
@@ -42,14 +30,11 @@ fn rows(args: &str) -> Vec<Value> {
 
 #[track_caller]
 fn refused(args: &str, code: i32, words: &[&str]) {
-    let output = bench(args);
-    let err = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{args}\n{err}");
-    for word in words {
-        assert!(err.contains(word), "{args}: `{word}` is not in: {err}");
-    }
+    let (found, out, err) = bench(args);
+    assert_eq!(found, Some(code), "{args}\n{err}");
+    says(&err, words);
     assert!(
-        output.stdout.is_empty(),
+        out.is_empty(),
         "nothing is printed before the settings are known to be good"
     );
 }
@@ -153,7 +138,7 @@ fn two_threads_take_turns_with_two_contexts() {
 #[test]
 fn a_synthetic_shape_has_room_for_the_depth_and_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
-    let mut command = Command::cargo_bin("turboquant").unwrap();
+    let mut command = turboquant();
     let output = command
         .env("TMPDIR", dir.path())
         .args(
@@ -193,9 +178,8 @@ fn csv_and_sql_and_both_streams() {
     let lines: Vec<&str> = csv.lines().collect();
     assert_eq!(lines.len(), 2);
     assert!(lines[0].starts_with("build_commit,build_number,cpu_info,gpu_info,backends,model_filename,"));
-    let output = bench("-p 8 -n 0 -r 1 -o none -oe sql --progress --no-warmup");
-    let err = String::from_utf8(output.stderr).unwrap();
-    assert!(output.stdout.is_empty());
+    let (_, out, err) = bench("-p 8 -n 0 -r 1 -o none -oe sql --progress --no-warmup");
+    assert!(out.is_empty());
     assert!(
         err.contains("INSERT INTO llama_bench (build_commit, ") && err.contains("pp8 over f16: run 1/1"),
         "{err}"
@@ -269,11 +253,7 @@ fn an_interrupted_run_prints_what_it_has() {
             break;
         }
     }
-    let killed = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(killed.success());
+    interrupt(&child);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
     let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();

@@ -1,36 +1,17 @@
 //! `turboquant perplexity` as a user meets it, on the embedded model and text.
 
-use assert_cmd::Command;
+mod support;
+
 use serde_json::Value;
-use std::time::Duration;
+use support::{interrupt, outcome};
 
 /// Two chunks of 128 tokens on one thread: the tests run side by side.
 const SHORT: [&str; 7] = ["perplexity", "-t", "1", "-c", "128", "--chunks", "2"];
 
-fn turboquant() -> Command {
-    let mut command = Command::cargo_bin("turboquant").unwrap();
-    for name in ["TURBO_LAYER_ADAPTIVE", "TURBOQUANT_ATTENTION", "RUST_LOG"] {
-        command.env_remove(name);
-    }
-    command.timeout(Duration::from_secs(120));
-    command
-}
-
-fn output(args: &[&str]) -> (Option<i32>, String, String) {
-    let output = turboquant().args(args).output().unwrap();
-    (
-        output.status.code(),
-        String::from_utf8(output.stdout).unwrap(),
-        String::from_utf8(output.stderr).unwrap(),
-    )
-}
-
 /// Standard output of a short run with these options.
 #[track_caller]
 fn short(args: &[&str]) -> String {
-    let (code, out, err) = output(&[&SHORT, args].concat());
-    assert_eq!(code, Some(0), "{args:?}\n{err}");
-    out
+    support::succeeds(&[&SHORT, args].concat()).0
 }
 
 #[track_caller]
@@ -197,7 +178,7 @@ fn strides_and_spread_chunks_are_honoured() {
 fn synthetic(model: &std::path::Path, head_dim: &str) {
     let synth = "model synth --layers 1 --heads 1 --kv-heads 1 --embd 64 --ff 64 --vocab 300 --head-dim";
     let args: Vec<&str> = synth.split(' ').chain([head_dim, model.to_str().unwrap()]).collect();
-    let (code, _, err) = output(&args);
+    let (code, _, err) = outcome(&args);
     assert_eq!(code, Some(0), "{err}");
 }
 
@@ -221,7 +202,7 @@ fn caches_that_a_model_cannot_have_are_left_out_with_the_reason_unless_named() {
         "{warnings}"
     );
 
-    let (code, _, err) = output(&[&SHORT[..], &with_model, &["--kv", "turbo4"]].concat());
+    let (code, _, err) = outcome(&[&SHORT[..], &with_model, &["--kv", "turbo4"]].concat());
     assert_eq!(code, Some(1), "{err}");
     assert!(err.contains("96"), "{err}");
 }
@@ -231,7 +212,7 @@ fn a_context_beyond_the_models_is_measured_with_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("m.gguf");
     synthetic(&model, "64");
-    let (_, out, _) = output(&["inspect", model.to_str().unwrap(), "--json"]);
+    let (_, out, _) = outcome(&["inspect", model.to_str().unwrap(), "--json"]);
     let facts: Value = serde_json::from_str(&out).unwrap();
     let trained = facts["model"]["n_ctx_train"].as_u64().expect("inspect tells it");
     let n_ctx = (trained + 256).to_string();
@@ -246,7 +227,7 @@ fn a_context_beyond_the_models_is_measured_with_a_warning() {
         "--chunks",
         "1",
     ];
-    let (code, _, err) = output(&args);
+    let (code, _, err) = outcome(&args);
     assert_eq!(code, Some(0), "{err}");
     assert!(err.contains("the model was trained on only"), "{err}");
 }
@@ -281,7 +262,7 @@ fn bad_input_is_refused_with_what_to_do() {
         (vec!["--kl-divergence-base", "x.bin"], 1, "no file is needed"),
         (vec!["--depth-buckets", "0"], 2, "--depth-buckets"),
     ] {
-        let (found, out, err) = output(&[vec!["perplexity"], args.clone()].concat());
+        let (found, out, err) = outcome(&[vec!["perplexity"], args.clone()].concat());
         assert_eq!(found, Some(code), "{args:?}\n{err}");
         assert!(err.contains(part), "{args:?}: `{part}` is not in: {err}");
         assert!(out.is_empty(), "{args:?}: {out}");
@@ -316,12 +297,7 @@ fn interrupted(args: &[&str], mark: &str) -> (Option<i32>, String, Value) {
         );
         out.push(byte[0]);
     }
-    let pid = child.id().to_string();
-    let sent = std::process::Command::new("kill")
-        .args(["-INT", &pid])
-        .status()
-        .unwrap();
-    assert!(sent.success());
+    interrupt(&child);
     stdout.read_to_end(&mut out).unwrap();
     let code = child.wait().unwrap().code();
     let record = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();

@@ -6,7 +6,7 @@ mod support;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
-use support::{says, turboquant};
+use support::{interrupt, says, turboquant};
 
 /// One thread where nothing else is said: the tests run side by side, and waiting threads of ggml spin.
 fn with_threads<'a>(args: &[&'a str]) -> Vec<&'a str> {
@@ -319,16 +319,6 @@ fn spawn(args: &[&str]) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap()
-}
-
-fn interrupt(child: &Child) {
-    assert!(
-        std::process::Command::new("kill")
-            .args(["-INT", &child.id().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
 }
 
 #[track_caller]

@@ -1,33 +1,21 @@
 //! `turboquant prompts` as a user meets it: on the embedded model, against servers, and with bad input.
 
-use assert_cmd::Command;
+mod support;
+
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
+use support::{interrupt, outcome_of, says, turboquant};
 
 /// Standard output, standard error and exit code; one thread, because the tests run side by side.
 fn prompts(args: &[&str]) -> (String, String, Option<i32>) {
-    let output = Command::cargo_bin("turboquant")
-        .unwrap()
-        .args(["prompts", "-t", "1"])
-        .args(args)
-        .env("COLUMNS", "100")
-        .env_remove("RUST_LOG")
-        .timeout(Duration::from_secs(120))
-        .output()
-        .unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (text(output.stdout), text(output.stderr), output.status.code())
-}
-
-#[track_caller]
-fn says(text: &str, words: &[&str]) {
-    for word in words {
-        assert!(text.contains(word), "`{word}` is not in: {text}");
-    }
+    let mut command = turboquant();
+    command.args(["prompts", "-t", "1"]).args(args).env("COLUMNS", "100");
+    let (code, out, err) = outcome_of(&mut command);
+    (out, err, code)
 }
 
 #[track_caller]
@@ -177,12 +165,7 @@ fn a_model_without_a_chat_template_gets_plain_text_and_no_tools() {
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("m.gguf");
     let model = model.to_str().unwrap();
-    let made = Command::cargo_bin("turboquant")
-        .unwrap()
-        .args(["model", "synth", model, "--layers", "2"])
-        .output()
-        .unwrap();
-    assert!(made.status.success());
+    support::succeeds(&["model", "synth", model, "--layers", "2"]);
     // under another name of the same length the template is not found
     let mut bytes = std::fs::read(model).unwrap();
     let key = b"tokenizer.chat_template";
@@ -387,11 +370,7 @@ fn ctrl_c_keeps_what_was_answered() {
     while !out.exists() && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(10));
     }
-    let sent = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(sent.success());
+    interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let mut stdout = String::new();
     child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();

@@ -1,23 +1,14 @@
 //! `turboquant needle` and `turboquant session` as a user meets them.
 
-use assert_cmd::Command;
+mod support;
+
 use serde_json::Value;
 use std::time::Duration;
+use support::{interrupt, outcome};
 
+/// Exit code, standard output and standard error; one thread, because the tests run side by side.
 fn turboquant(args: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::cargo_bin("turboquant").unwrap();
-    command.env_remove("TURBO_LAYER_ADAPTIVE").env_remove("RUST_LOG");
-    let output = command
-        .timeout(Duration::from_secs(120))
-        .args(args)
-        .args(["-t", "1"])
-        .output()
-        .unwrap();
-    (
-        output.status.code(),
-        String::from_utf8(output.stdout).unwrap(),
-        String::from_utf8(output.stderr).unwrap(),
-    )
+    outcome(&[args, &["-t", "1"]].concat())
 }
 
 const SMALL: [&str; 7] = ["needle", "--lengths", "256", "--depths", "0,1", "--trials", "1"];
@@ -175,11 +166,7 @@ fn ctrl_c_keeps_what_was_measured() {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    let sent = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(sent.success());
+    interrupt(&child);
     let mut out = String::new();
     child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{out}");

@@ -10,6 +10,7 @@ pub mod chat;
 pub mod codec;
 mod context;
 pub mod grammar;
+pub(crate) mod heap;
 mod meta;
 mod model;
 pub mod probe;

@@ -1,7 +1,7 @@
 //! `turboquant run`: one answer, or a chat in the terminal.
 
 use crate::args::RunArgs;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, exit_code};
 use crate::settings::{ModelSettings, human_bytes, sampling};
 use anyhow::{Context as _, Result, bail};
 use llama_turboquant::engine::chat::{ChatRequest, ChatTemplate};
@@ -62,11 +62,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         Some(text) => {
             let stats = chat.answer(&text, &interrupt.token())?;
             report(&stats);
-            Ok(if stats.reason == FinishReason::Cancelled {
-                ExitCode::from(130)
-            } else {
-                ExitCode::SUCCESS
-            })
+            Ok(exit_code(stats.reason != FinishReason::Cancelled))
         }
         None => chat.talk(&interrupt),
     }

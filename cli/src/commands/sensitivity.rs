@@ -1,7 +1,7 @@
 //! `turboquant sensitivity`: which layers and which side need the bits, and a map that gives them.
 
 use crate::args::sensitivity::SensitivityArgs;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, exit_code};
 use crate::measuring::data;
 use crate::measuring::progress::Progress;
 use crate::measuring::record::{ModelFacts, Record, Sink, write_whole};
@@ -12,7 +12,7 @@ use llama_turboquant::measure::stats::{Bootstrap, Interval};
 use llama_turboquant::measure::{
     Arm, Corpus, Divergence, MemoryPlan, NoiseMeter, Options, Pair, Side, divergence, sensitivity,
 };
-use llama_turboquant::{CancelToken, KvCacheConfig, KvType, LayerMap, LayerPolicy, Model};
+use llama_turboquant::{KvCacheConfig, KvType, LayerMap, LayerPolicy, Model};
 use serde::Serialize;
 use serde_json::json;
 use std::process::ExitCode;
@@ -181,16 +181,7 @@ pub fn run(args: &SensitivityArgs) -> Result<ExitCode> {
         }
     }
     sink.finish(&record)?;
-    Ok(finished(&cancel))
-}
-
-/// 130 after Ctrl-C, as shells have it.
-fn finished(cancel: &CancelToken) -> ExitCode {
-    if cancel.is_cancelled() {
-        ExitCode::from(130)
-    } else {
-        ExitCode::SUCCESS
-    }
+    Ok(exit_code(!cancel.is_cancelled()))
 }
 
 /// Caches that can be computed side by side with the exact one.

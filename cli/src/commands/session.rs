@@ -1,7 +1,7 @@
 //! `turboquant session`: does a long conversation suffer from its cache?
 
 use crate::args::session::SessionArgs;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, exit_code};
 use crate::measuring::caches;
 use crate::measuring::progress::Progress;
 use crate::measuring::record::{ModelFacts, Record, Sink};
@@ -13,7 +13,7 @@ use llama_turboquant::measure::session::{
 };
 use llama_turboquant::measure::stats::{Bootstrap, Interval, mean};
 use llama_turboquant::measure::{NoiseMeter, Options};
-use llama_turboquant::{KvCacheConfig, KvSpec, memory};
+use llama_turboquant::{KvCacheConfig, KvSpec};
 use serde::Serialize;
 use serde_json::json;
 use std::process::ExitCode;
@@ -72,19 +72,15 @@ pub fn run(args: &SessionArgs) -> Result<ExitCode> {
     let interrupt = Interrupt::install()?;
     let cancel = interrupt.token();
     let model = engine.load(&cancel)?;
-    // conversations of a small model on a thread each are faster than one on all threads
-    let (n_threads, n_parallel) = match (&engine.file, engine.threads) {
-        (None, 0) => (1, memory::physical_cores()),
-        (_, threads) => (threads, 1),
-    };
+    let turns = engine.turns(scripts.len() * specs.len());
     let options = Options::default()
-        .threads(n_threads)
-        .parallel(n_parallel)
+        .threads(turns.threads)
+        .parallel(turns.at_once)
         .cancel(cancel);
     let settings = json!({
         "turns": args.turns, "conversations": args.conversations, "kv": specs, "seed": args.seed,
         "drift_after_turn": DRIFT_TURN, "rule": NO_WORSE, "bootstrap": Bootstrap::default(),
-        "n_threads": n_threads, "n_parallel": n_parallel,
+        "n_threads": turns.threads, "n_parallel": turns.at_once,
     });
     let mut run = SessionRun {
         conversations: Vec::new(),
@@ -130,15 +126,14 @@ pub fn run(args: &SessionArgs) -> Result<ExitCode> {
         print_tables(&record.results);
     }
     sink.finish(&record)?;
-    if run.complete {
-        return Ok(ExitCode::SUCCESS);
+    if !run.complete {
+        eprintln!(
+            "interrupted: {} of {} conversations came to their end, the tables count those",
+            run.conversations.len(),
+            scripts.len()
+        );
     }
-    eprintln!(
-        "interrupted: {} of {} conversations came to their end, the tables count those",
-        run.conversations.len(),
-        scripts.len()
-    );
-    Ok(ExitCode::from(130))
+    Ok(exit_code(run.complete))
 }
 
 fn results(specs: &[KvSpec], run: &SessionRun) -> Results {

@@ -3,6 +3,7 @@
 
 use assert_cmd::Command;
 use serde_json::Value;
+use std::process::Child;
 use std::time::Duration;
 
 /// The program, without what the environment of whoever tests would change.
@@ -17,15 +18,26 @@ pub fn turboquant() -> Command {
     command
 }
 
+/// Exit code, standard output and standard error.
+pub fn outcome(args: &[&str]) -> (Option<i32>, String, String) {
+    outcome_of(turboquant().args(args))
+}
+
+/// As [`outcome`], of a command that needs more than arguments.
+pub fn outcome_of(command: &mut Command) -> (Option<i32>, String, String) {
+    let output = command.output().unwrap();
+    (
+        output.status.code(),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
 /// Standard output and standard error of a run that must succeed.
 #[track_caller]
 pub fn succeeds(args: &[&str]) -> (String, String) {
-    let output = turboquant().args(args).output().unwrap();
-    let (out, err) = (
-        String::from_utf8(output.stdout).unwrap(),
-        String::from_utf8(output.stderr).unwrap(),
-    );
-    assert!(output.status.success(), "{args:?}: {}\n{err}", output.status);
+    let (code, out, err) = outcome(args);
+    assert_eq!(code, Some(0), "{args:?}\n{err}");
     (out, err)
 }
 
@@ -39,10 +51,19 @@ pub fn json(args: &[&str]) -> Value {
 /// Standard error of a run that must fail with `code`.
 #[track_caller]
 pub fn fails(args: &[&str], code: i32) -> String {
-    let output = turboquant().args(args).output().unwrap();
-    let err = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{args:?}\n{err}");
+    let (found, _, err) = outcome(args);
+    assert_eq!(found, Some(code), "{args:?}\n{err}");
     err
+}
+
+/// Ctrl-C.
+#[track_caller]
+pub fn interrupt(child: &Child) {
+    let sent = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
 }
 
 #[track_caller]

@@ -1,6 +1,7 @@
 //! The engine as an executor: a context per arm.
 
 use super::{Executor, Run, ThroughputOptions, Workload};
+use crate::engine::heap;
 use crate::kv::{KvBytes, LayerTypes};
 use crate::measure::attention::{AttentionMeter, AttentionUse};
 use crate::measure::resident::{PeakMeter, wait_until_idle};
@@ -28,6 +29,8 @@ impl Host {
     /// # Errors
     /// As [`ModelBuilder::load`].
     pub fn load(builder: ModelBuilder, mmap: bool) -> Result<Self> {
+        // what was freed before is not occupied, although the C library may keep its pages
+        heap::trim();
         let resident_before = memory::resident();
         let started = Instant::now();
         let model = builder.mmap(mmap).load()?;
@@ -199,6 +202,8 @@ impl Executor for Contexts<'_> {
         let workload = &self.workloads[number];
         workload.check(self.host.model.meta())?;
         if self.arms.iter().all(Option::is_none) {
+            // the arms before are closed: their memory is not this one's
+            heap::trim();
             self.peak.restart();
         }
         std::thread::sleep(self.delay);

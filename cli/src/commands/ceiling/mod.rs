@@ -3,7 +3,7 @@
 mod trial;
 
 use crate::args::ceiling::CeilingArgs;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, exit_code};
 use crate::measuring::caches;
 use crate::measuring::progress::Progress;
 use crate::measuring::record::{ModelFacts, Record, Sink};
@@ -100,11 +100,7 @@ pub fn run(args: &CeilingArgs) -> Result<ExitCode> {
         print(&record.results, &model);
     }
     sink.finish(&record)?;
-    Ok(if cancel.is_cancelled() {
-        ExitCode::from(130)
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(exit_code(!cancel.is_cancelled()))
 }
 
 /// Bytes of a number of GiB.

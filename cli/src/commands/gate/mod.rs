@@ -8,15 +8,15 @@ mod session;
 mod speed;
 
 use crate::args::gate::{GateArgs, Part};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{self, Interrupt};
 use crate::measuring::data;
 use crate::measuring::record::{ModelFacts, Record, Sink, write_whole};
 use crate::report::table;
-use crate::settings::EngineSettings;
+use crate::settings::{EngineSettings, Turns};
 use anyhow::{Result, bail};
 use llama_turboquant::measure::gate::{Bound, Criterion, Verdict, overall};
 use llama_turboquant::measure::{NoiseMeter, Options};
-use llama_turboquant::{CancelToken, Error, KvSpec, Model, memory};
+use llama_turboquant::{CancelToken, Error, KvSpec, Model};
 use serde::Serialize;
 use serde_json::json;
 use std::fmt::Write as _;
@@ -40,15 +40,12 @@ struct Gate<'a> {
 }
 
 impl Gate<'_> {
-    /// For many short tasks: a small model on a thread for each is faster than on all threads for one.
+    /// For the many short tasks of both caches.
     fn side_by_side(&self) -> Options {
-        let (threads, parallel) = match (&self.engine.file, self.engine.threads) {
-            (None, 0) => (1, memory::physical_cores().min(2)),
-            (_, threads) => (threads, 1),
-        };
+        let Turns { threads, at_once } = self.engine.turns(2);
         Options::default()
             .threads(threads)
-            .parallel(parallel)
+            .parallel(at_once)
             .cancel(self.cancel.clone())
     }
 }
@@ -119,7 +116,7 @@ pub fn run(args: &GateArgs) -> Result<ExitCode> {
     }
     sink.finish(&record)?;
     Ok(if cancel.is_cancelled() {
-        ExitCode::from(130)
+        interrupt::exit_code(false)
     } else {
         ExitCode::from(exit_code(record.results.verdict))
     })
@@ -157,8 +154,8 @@ fn markdown(record: &Record<Results>) -> String {
         vec![
             criterion.what.clone(),
             criterion.measured.map_or("-".into(), number),
-            criterion.pass.map_or("-".into(), bound),
-            criterion.kill.map_or("-".into(), |kill| format!("not {}", bound(kill))),
+            criterion.pass.map_or("-".into(), kept),
+            criterion.kill.map_or("-".into(), broken),
             criterion.verdict.name().to_owned(),
         ]
     });
@@ -167,7 +164,7 @@ fn markdown(record: &Record<Results>) -> String {
         results.candidate,
         record.model.file,
         record.model.description,
-        table(&["criterion", "measured", "pass", "stop", "verdict"], 1, rows)
+        table(&["criterion", "measured", "ships if", "stops if", "verdict"], 1, rows)
     );
     for criterion in results.criteria.iter().filter(|criterion| !criterion.why.is_empty()) {
         let _ = writeln!(text, "- {}: {}", criterion.id, criterion.why); // writing to a string cannot fail
@@ -187,10 +184,18 @@ fn markdown(record: &Record<Results>) -> String {
     text
 }
 
-fn bound(bound: Bound) -> String {
+fn kept(bound: Bound) -> String {
     match bound {
         Bound::AtMost(value) => format!("<= {}", number(value)),
         Bound::AtLeast(value) => format!(">= {}", number(value)),
+    }
+}
+
+/// What is on the other side of a bound.
+fn broken(bound: Bound) -> String {
+    match bound {
+        Bound::AtMost(value) => format!("> {}", number(value)),
+        Bound::AtLeast(value) => format!("< {}", number(value)),
     }
 }
 
@@ -226,6 +231,13 @@ mod tests {
         ] {
             assert_eq!(number(value), text);
         }
+    }
+
+    #[test]
+    fn a_bound_that_stops_is_said_as_what_lies_beyond_it() {
+        let bounds = [Bound::AtLeast(0.75), Bound::AtMost(1.0)];
+        assert_eq!(bounds.map(kept), [">= 0.75", "<= 1"]);
+        assert_eq!(bounds.map(broken), ["< 0.75", "> 1"]);
     }
 
     #[test]

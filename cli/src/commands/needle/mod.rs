@@ -3,17 +3,17 @@
 mod show;
 
 use crate::args::needle::{Kind, NeedleArgs};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, exit_code};
 use crate::measuring::progress::Progress;
 use crate::measuring::record::{ModelFacts, Record, Sink};
 use crate::measuring::{caches, data};
-use crate::settings::EngineSettings;
+use crate::settings::{EngineSettings, Turns};
 use anyhow::{Context, Result, bail};
 use llama_turboquant::measure::{
     Haystack, Needle, NeedleGrid, NeedleKind, NeedleQuestion, NeedleRun, NoiseMeter, Options, needle_questions,
     needles, parse_needles, stats,
 };
-use llama_turboquant::{KvCacheConfig, KvSpec, Model, memory};
+use llama_turboquant::{KvCacheConfig, KvSpec, Model};
 use serde::Serialize;
 use show::Results;
 use std::process::ExitCode;
@@ -74,14 +74,10 @@ pub fn run(args: &NeedleArgs) -> Result<ExitCode> {
             (Some(grid), questions)
         }
     };
-    // a small model on a thread for each cache is faster than on all threads for one
-    let (n_threads, n_parallel) = match (&engine.file, engine.threads) {
-        (None, 0) => (1, memory::physical_cores().min(specs.len() as u32)),
-        (_, threads) => (threads, 1),
-    };
+    let turns = engine.turns(specs.len());
     let options = Options::default()
-        .threads(n_threads)
-        .parallel(n_parallel)
+        .threads(turns.threads)
+        .parallel(turns.at_once)
         .cancel(cancel);
     let base = specs.iter().position(|spec| *spec == KvSpec::F16);
     if base.is_none() {
@@ -89,7 +85,7 @@ pub fn run(args: &NeedleArgs) -> Result<ExitCode> {
             "f16 is not among the caches: a needle that is missed may be the model's fault and not the cache's".into(),
         );
     }
-    let settings = settings(&source, grid.as_ref(), &questions, &specs, (n_threads, n_parallel));
+    let settings = settings(&source, grid.as_ref(), &questions, &specs, turns);
     let mut run = NeedleRun {
         answers: Vec::new(),
         complete: false,
@@ -123,15 +119,14 @@ pub fn run(args: &NeedleArgs) -> Result<ExitCode> {
         print!("{}", show::text(&record.results, show::colors()));
     }
     sink.finish(&record)?;
-    if run.complete {
-        return Ok(ExitCode::SUCCESS);
+    if !run.complete {
+        eprintln!(
+            "interrupted: {} of {} answers are there, the tables count those",
+            run.answers.len(),
+            questions.len() * specs.len()
+        );
     }
-    eprintln!(
-        "interrupted: {} of {} answers are there, the tables count those",
-        run.answers.len(),
-        questions.len() * specs.len()
-    );
-    Ok(ExitCode::from(130))
+    Ok(exit_code(run.complete))
 }
 
 fn check(args: &NeedleArgs) -> Result<()> {
@@ -223,7 +218,7 @@ fn settings(
     grid: Option<&NeedleGrid>,
     questions: &[NeedleQuestion],
     specs: &[KvSpec],
-    (n_threads, n_parallel): (u32, u32),
+    turns: Turns,
 ) -> Settings {
     let mut depths: Vec<f64> = questions.iter().filter_map(|question| question.depth).collect();
     depths.sort_by(f64::total_cmp);
@@ -245,7 +240,7 @@ fn settings(
         haystack,
         set,
         kv: specs.to_vec(),
-        n_threads,
-        n_parallel,
+        n_threads: turns.threads,
+        n_parallel: turns.at_once,
     }
 }

@@ -8,7 +8,7 @@ mod score;
 mod settings;
 
 use crate::args::perplexity::PerplexityArgs;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, exit_code};
 use crate::measuring::record::{ModelFacts, Record, Sink};
 use anyhow::Result;
 use llama_turboquant::measure::{Corpus, Footprint, NoiseMeter};
@@ -121,10 +121,8 @@ pub fn run(args: &PerplexityArgs) -> Result<ExitCode> {
         print::results(&record.results, complete);
     }
     sink.finish(&record)?;
-    Ok(if complete {
-        ExitCode::SUCCESS
-    } else {
+    if !complete {
         eprintln!("interrupted");
-        ExitCode::from(130)
-    })
+    }
+    Ok(exit_code(complete))
 }

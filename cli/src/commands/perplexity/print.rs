@@ -163,53 +163,44 @@ fn attention(arms: &[ArmResult]) {
     }
 }
 
-fn perplexities(arms: &[ArmResult]) -> comfy_table::Table {
+/// What the tables of caches begin with.
+const CACHE_COLUMNS: [&str; 5] = ["K/V", "mode", "bits", "KV bytes", "PPL"];
+
+/// A row per cache: [`CACHE_COLUMNS`], then `columns`.
+fn by_cache<const N: usize>(
+    arms: &[ArmResult],
+    columns: [&str; N],
+    rest: impl Fn(&ArmResult) -> [String; N],
+) -> comfy_table::Table {
     let row = |arm: &ArmResult| {
-        vec![
+        let first = [
             arm.cache.clone(),
             mode(arm.mode).into(),
             format!("{:.4}", arm.bits_per_value),
             arm.kv_bytes.to_string(),
             format!("{:.4}", arm.ppl_estimate.value),
-            format!("{:.4} .. {:.4}", arm.ppl.low, arm.ppl.high),
-        ]
+        ];
+        first.into_iter().chain(rest(arm)).collect()
     };
-    table(
-        &["K/V", "mode", "bits", "KV bytes", "PPL", "95 % by chunks"],
-        2,
-        arms.iter().map(row),
-    )
+    table(&[&CACHE_COLUMNS[..], &columns].concat(), 2, arms.iter().map(row))
+}
+
+fn perplexities(arms: &[ArmResult]) -> comfy_table::Table {
+    by_cache(arms, ["95 % by chunks"], |arm| {
+        [format!("{:.4} .. {:.4}", arm.ppl.low, arm.ppl.high)]
+    })
 }
 
 fn divergences(arms: &[ArmResult]) -> comfy_table::Table {
-    let row = |arm: &ArmResult| {
-        vec![
-            arm.cache.clone(),
-            mode(arm.mode).into(),
-            format!("{:.4}", arm.bits_per_value),
-            arm.kv_bytes.to_string(),
-            format!("{:.4}", arm.ppl_estimate.value),
+    let columns = ["PPL ratio", "mean KLD", "99.9 % KLD", "same top %"];
+    by_cache(arms, columns, |arm| {
+        [
             arm.ppl_ratio.map_or_else(String::new, |it| plus_minus(it, 1.0, 5)),
             arm.kl.map_or_else(String::new, |it| plus_minus(it, 1000.0, 4)),
             arm.kl_p999.map_or_else(String::new, |it| format!("{:.3}", 1000.0 * it)),
             arm.same_top.map_or_else(String::new, |it| plus_minus(it, 100.0, 2)),
         ]
-    };
-    table(
-        &[
-            "K/V",
-            "mode",
-            "bits",
-            "KV bytes",
-            "PPL",
-            "PPL ratio",
-            "mean KLD",
-            "99.9 % KLD",
-            "same top %",
-        ],
-        2,
-        arms.iter().map(row),
-    )
+    })
 }
 
 /// Batched and decode over the same chunks.

@@ -79,6 +79,19 @@ pub struct Paired {
     pub n_chunks: usize,
 }
 
+impl ChunkResult {
+    /// Without a base.
+    fn alone(number: usize, nll: f64) -> Self {
+        Self {
+            number,
+            nll,
+            nll_base: None,
+            kl: None,
+            same_top: None,
+        }
+    }
+}
+
 impl ArmResult {
     /// Without a base.
     pub fn scored(cache: &str, mode: Mode, numbers: &[usize], perplexity: &Perplexity) -> Self {
@@ -93,13 +106,7 @@ impl ArmResult {
             chunks: numbers
                 .iter()
                 .zip(&perplexity.chunks)
-                .map(|(&number, nll)| ChunkResult {
-                    number,
-                    nll: mean(nll),
-                    nll_base: None,
-                    kl: None,
-                    same_top: None,
-                })
+                .map(|(&number, nll)| ChunkResult::alone(number, mean(nll)))
                 .collect(),
             ..Self::empty(cache, mode, &perplexity.footprint)
         }
@@ -176,12 +183,7 @@ impl ArmResult {
 
     /// The base's own row: it has nothing to be compared with.
     pub fn without_base(self) -> Self {
-        let alone = |chunk: &ChunkResult| ChunkResult {
-            nll_base: None,
-            kl: None,
-            same_top: None,
-            ..*chunk
-        };
+        let alone = |chunk: &ChunkResult| ChunkResult::alone(chunk.number, chunk.nll);
         Self {
             ppl_ratio: None,
             kl: None,

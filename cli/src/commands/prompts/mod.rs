@@ -4,7 +4,7 @@ pub mod endpoint;
 mod show;
 
 use crate::args::prompts::{BuiltIn, PromptsArgs};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, exit_code};
 use crate::measuring::caches::unique;
 use crate::measuring::data;
 use crate::measuring::progress::Progress;
@@ -330,11 +330,10 @@ fn finish<M: Serialize>(
         println!("{}", show::results(&outcomes, &args.show, &chosen.name));
     }
     sink.finish(&record)?;
-    if record.complete {
-        return Ok(ExitCode::SUCCESS);
+    if !record.complete {
+        eprintln!("interrupted: what was asked until then is shown");
     }
-    eprintln!("interrupted: what was asked until then is shown");
-    Ok(ExitCode::from(130))
+    Ok(exit_code(record.complete))
 }
 
 /// Whether `cancel` was pressed, as an error.

@@ -91,6 +91,7 @@ const LONG: usize = 32;
 pub struct Table {
     caption: String,
     columns: Vec<(String, Vec<Cell>)>,
+    notes: Vec<Option<String>>,
 }
 
 impl Table {
@@ -98,12 +99,20 @@ impl Table {
         Self {
             caption: caption.into(),
             columns: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
     /// Adds a column with a field for each row.
     pub fn column(mut self, name: impl Into<String>, cells: impl IntoIterator<Item = Cell>) -> Self {
         self.columns.push((name.into(), cells.into_iter().collect()));
+        self
+    }
+
+    /// Adds a sentence below each row, as wide as the table: a column of them would make it scroll. On a phone the rows of
+    /// such a table become cards.
+    pub fn notes(mut self, notes: impl IntoIterator<Item = Option<String>>) -> Self {
+        self.notes = notes.into_iter().collect();
         self
     }
 
@@ -116,9 +125,11 @@ impl Table {
         let rows = columns.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);
         // a region that scrolls must be reachable with the keyboard
         let mut html = format!(
-            "<div class=\"table\"><p class=\"caption\">{caption}</p>\n\
-             <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\"><table aria-label=\"{caption}\">\n<thead><tr>",
-            caption = escape(&self.caption)
+            "<div class=\"bleed\"><div class=\"table\"><p class=\"caption\">{caption}</p>\n\
+             <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\">\
+             <table aria-label=\"{caption}\"{cards}>\n<thead><tr>",
+            caption = escape(&self.caption),
+            cards = if self.notes.is_empty() { "" } else { " class=\"cards\"" }
         );
         for (name, cells) in &columns {
             let class = if cells.iter().any(|cell| matches!(cell, Cell::Number(_))) {
@@ -130,31 +141,59 @@ impl Table {
         }
         html.push_str("</tr></thead>\n<tbody>");
         for row in 0..rows {
-            html.push_str("<tr>");
-            for (i, (_, cells)) in columns.iter().enumerate() {
+            let note = self.notes.get(row).and_then(Option::as_ref);
+            html.push_str(if note.is_some() { "<tr class=\"noted\">" } else { "<tr>" });
+            for (i, (name, cells)) in columns.iter().enumerate() {
                 let numeric = cells.iter().any(|cell| matches!(cell, Cell::Number(_)));
-                let cell = match cells.get(row).unwrap_or(&Cell::Missing) {
-                    // what is long may break, or one note would make the whole table scroll
-                    Cell::Text(text) if text.chars().count() > LONG => {
-                        let tag = if i == 0 {
-                            ("th scope=\"row\"", "th")
-                        } else {
-                            ("td", "td")
-                        };
-                        format!("<{} class=\"long\">{}</{}>", tag.0, escape(text), tag.1)
-                    }
-                    Cell::Text(text) if i == 0 => format!("<th scope=\"row\">{}</th>", escape(text)),
-                    Cell::Text(text) => format!("<td>{}</td>", escape(text)),
-                    Cell::Number(text) => format!("<td class=\"n\">{}</td>", escape(text)),
-                    Cell::Badge(tone, text) => format!("<td>{}</td>", badge(*tone, text)),
-                    Cell::Missing => format!("<td class=\"none{}\">–</td>", if numeric { " n" } else { "" }),
-                };
-                html.push_str(&cell);
+                html.push_str(&field(i == 0, name, numeric, cells.get(row).unwrap_or(&Cell::Missing)));
             }
             html.push_str("</tr>\n");
+            if let Some(note) = note {
+                let _ = writeln!(
+                    html,
+                    "<tr class=\"note\"><td colspan=\"{}\"><p>{}</p></td></tr>",
+                    columns.len(),
+                    escape(note)
+                );
+            }
         }
-        html.push_str("</tbody></table></div></div>\n");
+        html.push_str("</tbody></table></div></div></div>\n");
         html
+    }
+}
+
+/// One field; where rows are cards it says what it is.
+fn field(first: bool, name: &str, numeric: bool, cell: &Cell) -> String {
+    let (tag, attributes) = if first {
+        ("th", " scope=\"row\"".to_owned())
+    } else {
+        ("td", format!(" data-label=\"{}\"", escape(name)))
+    };
+    let (class, content) = match cell {
+        // what is long may break, or one field would make the whole table scroll
+        Cell::Text(text) if text.chars().count() > LONG => ("long", escape(text)),
+        Cell::Text(text) => ("", escape(text)),
+        Cell::Number(text) => ("n", number(text)),
+        Cell::Badge(tone, text) => ("", badge(*tone, text)),
+        Cell::Missing => (if numeric { "none n" } else { "none" }, "–".into()),
+    };
+    let class = if class.is_empty() {
+        String::new()
+    } else {
+        format!(" class=\"{class}\"")
+    };
+    format!("<{tag}{attributes}{class}>{content}</{tag}>")
+}
+
+/// A number whose interval may stand below it where there is no room beside it.
+fn number(text: &str) -> String {
+    match text.split_once(" (") {
+        Some((estimate, interval)) => format!(
+            "<span>{}</span> <span class=\"interval\">({}</span>",
+            escape(estimate),
+            escape(interval)
+        ),
+        None => format!("<span>{}</span>", escape(text)),
     }
 }
 
@@ -173,6 +212,35 @@ mod tests {
         assert!(!table.contains("<script") && !table.contains("\" onload"), "{table}");
         assert!(!table.contains('\u{0}') && !table.contains('\u{202e}'));
         roxmltree::Document::parse(&table).unwrap();
+    }
+
+    #[test]
+    fn a_note_is_a_row_of_its_own_below_the_row_it_belongs_to() {
+        let hostile = "<script>\" onload=\"";
+        let html = Table::new("t")
+            .column("cache", [Cell::text("f16"), Cell::text("turbo4")])
+            .column("empty", [Cell::Missing, Cell::Missing])
+            .column("speed", [Cell::Number("5 (4 to 6)".into()), Cell::Number("6".into())])
+            .notes([None, Some(hostile.into())])
+            .html();
+        let document = roxmltree::Document::parse(&html).unwrap();
+        let rows: Vec<_> = document.descendants().filter(|node| node.has_tag_name("tr")).collect();
+        assert_eq!(rows.len(), 4, "head, two rows, one note: {html}");
+        let note = rows[3].first_element_child().unwrap();
+        assert_eq!(
+            note.attribute("colspan"),
+            Some("2"),
+            "columns that are left out do not count"
+        );
+        assert_eq!(note.first_element_child().unwrap().text(), Some(hostile));
+        assert!(
+            html.contains("data-label=\"speed\"") && html.contains("class=\"cards\""),
+            "{html}"
+        );
+        assert!(
+            html.contains("<span>5</span> <span class=\"interval\">(4 to 6)</span>"),
+            "{html}"
+        );
     }
 
     #[test]

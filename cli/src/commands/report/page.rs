@@ -20,13 +20,28 @@ nav ul{list-style:none;padding:0;display:flex;flex-wrap:wrap;gap:.25rem 1.1rem;m
 figure{margin:1rem 0 1.25rem}figcaption{font-weight:600;font-size:.9375rem;color:var(--ink);margin-bottom:.35rem}
 .chart{display:block;width:100%;height:auto}.wide{max-width:860px}.narrow{display:none;max-width:520px}
 @media(max-width:719px){.wide{display:none}.narrow{display:block}}
-.table{margin:.75rem 0 1rem;border:1px solid var(--rule);border-radius:6px;background:var(--card)}.scroll{overflow-x:auto}
+.bleed{margin:.75rem 0 1rem}.table{border:1px solid var(--rule);border-radius:6px;background:var(--card);overflow:hidden}
+.scroll{overflow-x:auto;background:linear-gradient(to right,var(--card) 40%,transparent) 0 0/2.5rem 100% no-repeat local,
+linear-gradient(to left,var(--card) 40%,transparent) 100% 0/2.5rem 100% no-repeat local,
+linear-gradient(to right,var(--edge),transparent) 0 0/.75rem 100% no-repeat scroll,
+linear-gradient(to left,var(--edge),transparent) 100% 0/.75rem 100% no-repeat scroll}
+@media(min-width:960px){.bleed{display:flex;justify-content:center;margin-inline:calc(50% - 50vw + 32px)}
+.table{min-width:860px;max-width:min(100%,1376px)}}
 table{border-collapse:collapse;width:100%;font-size:.875rem;line-height:1.35}
-.caption{margin:0;max-width:none;padding:.5rem .7rem;color:var(--soft);font-size:.8125rem;line-height:1.35}
-th,td{padding:.35rem .7rem;text-align:left;vertical-align:top;border-top:1px solid var(--rule);white-space:nowrap}
-.long{white-space:normal;min-width:15rem;overflow-wrap:anywhere}
-thead th{font-weight:600;vertical-align:bottom;border-top:0;color:var(--soft)}tbody th{font-weight:600}
-.n{text-align:right;font-variant-numeric:tabular-nums}td.none{color:var(--soft)}
+.caption{margin:0;width:0;min-width:100%;padding:.5rem .6rem;color:var(--soft);font-size:.8125rem;line-height:1.35}
+th,td{padding:.35rem .6rem;text-align:left;vertical-align:top;border-top:1px solid var(--rule);white-space:nowrap}
+.long{white-space:normal;min-width:15rem;max-width:26rem;overflow-wrap:anywhere}
+thead th{font-weight:600;vertical-align:bottom;border-top:0;color:var(--soft);white-space:normal}tbody th{font-weight:600}
+.n{text-align:right;font-variant-numeric:tabular-nums;white-space:normal}.n span{white-space:nowrap}td.none{color:var(--soft)}
+.note td{border-top:0;padding-top:0}.note p{margin:0;max-width:48rem;color:var(--soft);font-size:.8125rem;white-space:normal}
+.noted>*{padding-bottom:.1rem}
+@media(max-width:719px){.long{min-width:9rem}td:nth-child(2):last-child{white-space:normal}td.n{white-space:nowrap}
+table:not(.cards) tr>:first-child{position:sticky;left:0;z-index:1;background:var(--card);box-shadow:1px 0 var(--rule)}
+.cards,.cards tbody,.cards tr,.cards td,.cards tbody th{display:block}.cards thead{display:none}
+.cards tr{border-top:1px solid var(--rule);padding:.4rem 0}.cards .note{border-top:0;padding-top:0}.cards .noted{padding-bottom:0}
+.cards td[data-label]{display:inline-block}
+.cards td,.cards tbody th{border-top:0;padding:.1rem .6rem;text-align:left;white-space:normal;max-width:none;overflow-wrap:anywhere}
+.cards [data-label].none{display:none}.cards [data-label]::before{content:attr(data-label) \": \";color:var(--soft)}}
 .badge{display:inline-block;white-space:nowrap;border-radius:4px;padding:0 .45em;font-weight:600;font-size:.8125rem;line-height:1.5}
 .good{color:var(--good);background:var(--good-b)}.bad{color:var(--bad);background:var(--bad-b)}
 .warn{color:var(--warn);background:var(--warn-b)}.badge.none{color:var(--soft);background:var(--none-b)}
@@ -36,7 +51,7 @@ details{margin:.4rem 0}summary{cursor:pointer}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--faint);border-radius:6px;padding:.6rem .8rem;font-size:.8125rem;
 max-height:24rem;overflow-y:auto}
 footer{margin-top:3rem;padding-top:1rem;padding-bottom:2rem;font-size:.85rem}
-@media print{.scroll{overflow:visible}a{color:inherit}figure,tr{break-inside:avoid}}
+@media print{.bleed{display:block;margin-inline:0}.scroll{overflow:visible}a{color:inherit}figure,tr{break-inside:avoid}}
 ";
 
 /// The whole file.

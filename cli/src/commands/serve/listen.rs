@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use crate::commands::serve::app::app;
 use crate::commands::serve::guard::HostCheck;
 use crate::commands::serve::state::AppState;
+use crate::interrupt::INTERRUPTED;
 
 /// How long open connections may take to end after the jobs were cancelled.
 const GRACE: Duration = Duration::from_secs(5);
@@ -82,7 +83,7 @@ pub async fn listen(
 
 /// Completes on the first Ctrl-C or SIGTERM; a second one ends the process with exit code 130.
 pub async fn interrupted() {
-    stop_signal(signal(), signal, || std::process::exit(130)).await;
+    stop_signal(signal(), signal, || std::process::exit(INTERRUPTED.into())).await;
 }
 
 /// Completes with `first`; from then on, `force` is called when `second` completes.

@@ -67,11 +67,11 @@ impl Styles {
 /// Colours in light and dark; the eight of the series keep 3:1 against the background and differ for colour-blind eyes
 /// (after Okabe and Ito, darker on white and lighter on black).
 pub const VARIABLES: &str = "
-:root{color-scheme:light dark;--paper:#fff;--card:#fff;--ink:#1d2329;--soft:#57616b;--rule:#d5dadf;--faint:#eef1f4;
+:root{color-scheme:light dark;--paper:#fff;--card:#fff;--ink:#1d2329;--soft:#57616b;--rule:#d5dadf;--faint:#eef1f4;--edge:#1d232933;
 --k0:#3b444d;--k1:#0069b4;--k2:#c4480b;--k3:#007a5c;--k4:#a43d7c;--k5:#8a6700;--k6:#5a4fcf;--k7:#b02a37;
 --h0:#fbe3d6;--h1:#f6d9ad;--h2:#d3e3f0;--h3:#9cc3e2;--h4:#0a5c9c;--on:#1d2329;--on4:#fff;
 --good:#0b6b3a;--bad:#a3241c;--warn:#7a5200;--good-b:#e3f3e9;--bad-b:#fbe7e5;--warn-b:#fbf0d9;--none-b:#eef1f4}
-@media (prefers-color-scheme:dark){:root{--paper:#14181c;--card:#1a1f24;--ink:#e6eaee;--soft:#a3adb7;--rule:#3a424a;
+@media (prefers-color-scheme:dark){:root{--paper:#14181c;--card:#1a1f24;--ink:#e6eaee;--soft:#a3adb7;--rule:#3a424a;--edge:#000000b0;
 --faint:#262c32;--k0:#c9d1d9;--k1:#58b0f0;--k2:#ff8d52;--k3:#35c79b;--k4:#e58fc3;--k5:#e5bd3c;--k6:#a79eff;--k7:#ff8087;
 --h0:#5a2f1c;--h1:#57431a;--h2:#1e3a52;--h3:#2a618f;--h4:#8cc6f2;--on:#eef2f5;--on4:#0c1116;
 --good:#6fd39a;--bad:#ff948b;--warn:#eec36a;--good-b:#15301f;--bad-b:#3b1c1a;--warn-b:#36290f;--none-b:#262c32}}

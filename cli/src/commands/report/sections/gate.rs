@@ -17,8 +17,9 @@ pub fn section(sources: &[Source]) -> Option<Section> {
     (!blocks.is_empty()).then_some(Section {
         id: "gate",
         title: "Ship or stop".into(),
-        how: "Each criterion compares a candidate cache with an f16 cache on the same model. Kept within “pass”, a candidate may \
-              ship; beyond “kill”, it must not. A criterion that was not run says nothing either way.",
+        how: "Each criterion compares a candidate cache with an f16 cache on the same model. A candidate ships if \
+              it keeps every bound that was measured; where one stops, it must not ship at all. A criterion that was not run says \
+              nothing either way. Below each criterion: how it was measured.",
         blocks,
     })
 }
@@ -61,8 +62,61 @@ fn add(gate: &Gate, blocks: &mut Vec<Block>) {
             }),
         )
         .column("measured", rows.iter().map(|row| value(&row.measured)))
-        .column("pass", rows.iter().map(|row| value(&row.pass)))
-        .column("kill", rows.iter().map(|row| value(&row.kill)))
-        .column("why", rows.iter().map(|row| text(&row.why)));
+        .column("ships if", rows.iter().map(|row| bound(&row.pass, kept)))
+        .column("stops if", rows.iter().map(|row| bound(&row.kill, broken)))
+        .notes(rows.iter().map(|row| row.why.clone().filter(|why| !why.is_empty())));
     blocks.push(Block::Table(table));
+}
+
+/// A bound in words; one of another form is shown as it is.
+fn bound(bound: &Option<Value>, say: impl Fn(&str, &str) -> Option<String>) -> Cell {
+    let Some(bound) = bound else { return Cell::Missing };
+    let fields = bound.as_object().into_iter().flatten();
+    let said = fields
+        .filter_map(|(kind, limit)| say(kind, &show(limit)?))
+        .collect::<Vec<_>>();
+    let text = match said.as_slice() {
+        [one] => Some(one.clone()),
+        _ => show(bound),
+    };
+    text.map_or(Cell::Missing, Cell::Text)
+}
+
+fn kept(kind: &str, limit: &str) -> Option<String> {
+    match kind {
+        "at_most" => Some(format!("at most {limit}")),
+        "at_least" => Some(format!("at least {limit}")),
+        _ => None,
+    }
+}
+
+/// The record has the bound; what stops a candidate lies beyond it.
+fn broken(kind: &str, limit: &str) -> Option<String> {
+    match kind {
+        "at_most" => Some(format!("above {limit}")),
+        "at_least" => Some(format!("below {limit}")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn bounds_are_said_as_the_condition_they_are() {
+        let said = |value: Value, say: fn(&str, &str) -> Option<String>| match bound(&Some(value), say) {
+            Cell::Text(text) => text,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(said(json!({"at_least": 0.9}), kept), "at least 0.9");
+        assert_eq!(said(json!({"at_most": 0.5}), kept), "at most 0.5");
+        assert_eq!(said(json!({"at_least": 0.75}), broken), "below 0.75");
+        assert_eq!(said(json!({"at_most": 1.0}), broken), "above 1");
+        assert_eq!(said(json!("> 1.0"), broken), "> 1.0", "another program's words");
+        assert_eq!(said(json!({"within": 3}), broken), "within 3");
+        assert!(matches!(bound(&None, broken), Cell::Missing));
+        assert!(matches!(bound(&Some(Value::Null), broken), Cell::Missing));
+    }
 }

@@ -245,10 +245,9 @@ fn add_ceiling(ceiling: &Ceiling, maker: &mut Maker, blocks: &mut Vec<Block>) {
             "tried, tokens",
             rows.iter().map(|row| Cell::number(row.tried_n_ctx, grouped)),
         )
-        .column(
-            "stopped by",
-            rows.iter()
-                .map(|row| row.stopped_by.as_ref().and_then(show).map_or(Cell::Missing, Cell::Text)),
-        );
+        .notes(rows.iter().map(|row| {
+            let stopped_by = row.stopped_by.as_ref().and_then(show)?;
+            Some(format!("stopped by: {stopped_by}"))
+        }));
     blocks.push(Block::Table(table));
 }

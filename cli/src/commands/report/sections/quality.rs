@@ -138,6 +138,11 @@ fn bits(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+/// What a cache costs shows in the fourth decimal.
+fn ratio(value: f64) -> String {
+    format!("{value:.5}")
+}
+
 fn table(perplexity: &Perplexity, base: &str) -> Table {
     let rows: Vec<(String, &Arm)> = perplexity
         .arms
@@ -176,7 +181,10 @@ fn table(perplexity: &Perplexity, base: &str) -> Table {
             rows.iter().map(|(_, arm)| Cell::number(arm.kv_bytes, bytes)),
         )
         .column("KL, nats", rows.iter().map(|(_, arm)| interval(arm.kl, nats)))
-        .column("KL 99.9 %", rows.iter().map(|(_, arm)| Cell::number(arm.kl_p999, nats)))
+        .column(
+            "KL 99.9\u{a0}%",
+            rows.iter().map(|(_, arm)| Cell::number(arm.kl_p999, nats)),
+        )
         .column(
             "same top token",
             rows.iter().map(|(_, arm)| interval(arm.same_top, percent)),
@@ -184,7 +192,7 @@ fn table(perplexity: &Perplexity, base: &str) -> Table {
         .column("perplexity", rows.iter().map(|(_, arm)| interval(arm.ppl, number)))
         .column(
             "perplexity ratio",
-            rows.iter().map(|(_, arm)| interval(arm.ppl_ratio, number)),
+            rows.iter().map(|(_, arm)| interval(arm.ppl_ratio, ratio)),
         )
         .column(
             "changed top token by depth, %",

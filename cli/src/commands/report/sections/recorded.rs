@@ -109,10 +109,7 @@ fn records(sources: &[Source]) -> Table {
                 }
             }),
         )
-        .column(
-            "command",
-            sources.iter().map(|source| text(source.record.command.clone())),
-        )
+        .notes(sources.iter().map(|source| source.record.command.clone()))
 }
 
 /// The share of processor time that others took; of a benchmark the worst row's.

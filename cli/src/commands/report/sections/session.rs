@@ -4,6 +4,7 @@ use super::{Block, Maker, Section, cache, heading};
 use crate::commands::report::charts::axis::{Axis, Scale, Unit, nats, number};
 use crate::commands::report::charts::line::{LineChart, Point, Reference, Series};
 use crate::commands::report::html::{Cell, Table, Tone};
+use crate::commands::report::plural;
 use crate::commands::report::read::{Results, Source};
 use crate::commands::report::records::{Session, SessionCache};
 
@@ -137,7 +138,7 @@ fn divergence(session: &Session, maker: &mut Maker) -> Option<Block> {
     Some(maker.figure("session-drift", "Divergence by turn", chart))
 }
 
-/// Every recall question with its answer.
+/// The recall questions that not every cache answered in all conversations; how many others there are.
 fn by_turn(session: &Session) -> Block {
     let asked = super::distinct(
         session
@@ -150,16 +151,34 @@ fn by_turn(session: &Session) -> Block {
     if asked.is_empty() {
         return Block::LeftOut("recall by turn; the record has no recall questions.".into());
     }
-    let mut table = Table::new("Recall by turn").column("turn", asked.iter().map(|turn| Cell::text(number(*turn))));
+    let recalled = |row: &SessionCache, asked: f64| {
+        let turn = row.turns.iter().find(|turn| turn.turn == Some(asked));
+        turn.and_then(|turn| turn.recalled)
+    };
+    let (whole, partly): (Vec<f64>, Vec<f64>) = asked.iter().partition(|asked| {
+        let mut caches = session.caches.iter();
+        caches.all(|row| recalled(row, **asked) == Some(1.0))
+    });
+    if partly.is_empty() {
+        return Block::Text(format!(
+            "Every cache recalled everything, at all {} turns that ask.",
+            whole.len()
+        ));
+    }
+    let title = match whole.len() {
+        0 => "Recall by turn".to_owned(),
+        others => format!(
+            "Recall by turn, where not everything was recalled; at {others} other {} every cache recalled everything",
+            plural(others, "turn")
+        ),
+    };
+    let mut table = Table::new(title).column("turn", partly.iter().map(|turn| Cell::text(number(*turn))));
     for row in &session.caches {
-        let cells = asked.iter().map(|asked| {
-            let turn = row.turns.iter().find(|turn| turn.turn == Some(*asked));
-            match turn.and_then(|turn| turn.recalled) {
-                Some(1.0) => Cell::Badge(Tone::Good, "recalled".into()),
-                Some(0.0) => Cell::Badge(Tone::Bad, "forgotten".into()),
-                Some(share) => Cell::Badge(Tone::Bad, format!("{:.0} %", 100.0 * share)),
-                None => Cell::Missing,
-            }
+        let cells = partly.iter().map(|asked| match recalled(row, *asked) {
+            Some(1.0) => Cell::Badge(Tone::Good, "recalled".into()),
+            Some(0.0) => Cell::Badge(Tone::Bad, "forgotten".into()),
+            Some(share) => Cell::Badge(Tone::Bad, format!("{:.0} %", 100.0 * share)),
+            None => Cell::Missing,
         });
         table = table.column(cache(row.cache.as_ref()), cells);
     }

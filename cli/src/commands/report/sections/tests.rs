@@ -170,6 +170,52 @@ fn a_record_without_numbers_says_what_is_not_shown() {
 }
 
 #[test]
+fn a_ratio_near_one_is_not_rounded_to_one() {
+    let html = {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("near.json");
+        let arm = r#"{"cache": "q8_0", "mode": "batched", "kl": 0.1,
+            "ppl_ratio": {"estimate": 1.00014, "low": 0.99993, "high": 1.00035}}"#;
+        let text = format!(
+            r#"{{"schema": "llama-turboquant/1", "kind": "perplexity", "results": {{"base": "f16", "arms": [{arm}]}}}}"#
+        );
+        std::fs::write(&path, text).unwrap();
+        let sources = [read::read(&path).unwrap()];
+        page::page("t", &sources, &all(&sources))
+    };
+    assert!(
+        html.contains("<span>1.00014</span>") && html.contains("(0.99993 to 1.00035)"),
+        "{html}"
+    );
+}
+
+#[test]
+fn recall_shows_the_turns_where_something_was_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let page_of = |second: f64| {
+        let path = dir.path().join("session.json");
+        let turns =
+            format!(r#"[{{"turn": 3, "kl": 0.5, "recalled": 1.0}}, {{"turn": 17, "kl": 0.5, "recalled": {second}}}]"#);
+        let text = format!(
+            r#"{{"schema": "llama-turboquant/1", "kind": "session", "results": {{"caches": [{{"cache": "turbo4", "turns": {turns}}}]}}}}"#
+        );
+        std::fs::write(&path, text).unwrap();
+        let sources = [read::read(&path).unwrap()];
+        page::page("t", &sources, &all(&sources))
+    };
+    let lossy = page_of(0.5);
+    assert!(
+        lossy.contains("at 1 other turn every") && lossy.contains("50 %"),
+        "{lossy}"
+    );
+    assert!(
+        lossy.contains("<th scope=\"row\">17</th>") && !lossy.contains("<th scope=\"row\">3</th>"),
+        "{lossy}"
+    );
+    assert!(page_of(1.0).contains("recalled everything, at all 2 turns"));
+}
+
+#[test]
 fn the_same_measured_twice_becomes_two_lines() {
     let dir = tempfile::tempdir().unwrap();
     let row = |speed: u32, depth: u32| {

@@ -1,5 +1,6 @@
 //! Requests after validation. Every number in here is in the range its comment states.
 
+use llama_turboquant::engine::sampler::SamplingParams;
 use serde_json::{Map, Value, json};
 
 /// A chat to continue.
@@ -93,7 +94,8 @@ pub enum Prompt {
 pub struct Generation {
     /// Id of the model, as on its card.
     pub model: String,
-    /// How to pick tokens.
+    /// How to pick tokens, each field in the range that its reader in `openai/sampling.rs` names. A seed is in `0..u32::MAX`
+    /// (llama.cpp takes `u32::MAX` for "random"); biases are on tokens of the vocabulary.
     pub sampling: SamplingParams,
     /// Tokens to generate at most. None: until the context is full. 0: process the prompt only,
     /// then finish with `Length`. May exceed the context, which then is the limit.
@@ -122,62 +124,6 @@ pub enum Constraint {
     JsonSchema(Value),
     /// Text that fits this GBNF grammar.
     Grammar(String),
-}
-
-/// How to pick tokens. None leaves a field to the engine's default.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SamplingParams {
-    /// 0 to 100; 0 takes the likeliest token.
-    pub temperature: Option<f32>,
-    /// 0 to 1.
-    pub top_p: Option<f32>,
-    /// 0 turns it off.
-    pub top_k: Option<u32>,
-    /// 0 to 1.
-    pub min_p: Option<f32>,
-    /// 0 to 1.
-    pub typical_p: Option<f32>,
-    /// Standard deviations, up to 100; negative turns it off.
-    pub top_n_sigma: Option<f32>,
-    /// 0.01 to 100; 1 turns it off.
-    pub repeat_penalty: Option<f32>,
-    /// Tokens the penalties look back; -1 is the whole context.
-    pub repeat_last_n: Option<i32>,
-    /// -2 to 2.
-    pub presence_penalty: Option<f32>,
-    /// -2 to 2.
-    pub frequency_penalty: Option<f32>,
-    /// 0 to 1.
-    pub xtc_probability: Option<f32>,
-    /// 0 to 1.
-    pub xtc_threshold: Option<f32>,
-    /// 0 to 100; 0 turns DRY off.
-    pub dry_multiplier: Option<f32>,
-    /// 1 to 100.
-    pub dry_base: Option<f32>,
-    /// Repeated tokens that cost nothing.
-    pub dry_allowed_length: Option<u32>,
-    /// Tokens DRY looks back; -1 is the whole context.
-    pub dry_penalty_last_n: Option<i32>,
-    /// 0 (off), 1 or 2.
-    pub mirostat: Option<u32>,
-    /// 0 to 100.
-    pub mirostat_tau: Option<f32>,
-    /// 0 to 1.
-    pub mirostat_eta: Option<f32>,
-    /// None draws a fresh seed. Never `u32::MAX`, which llama.cpp takes for "random".
-    pub seed: Option<u32>,
-    /// Per token.
-    pub logit_bias: Vec<TokenBias>,
-}
-
-/// A change to the logit of one token.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TokenBias {
-    /// In `0..n_vocab`.
-    pub token: i32,
-    /// -100 to 100, or negative infinity to forbid the token.
-    pub bias: f32,
 }
 
 /// A text to split.

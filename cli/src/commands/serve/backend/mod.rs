@@ -15,10 +15,7 @@ pub use card::{KvCard, ModelCard};
 pub use event::{
     Alternative, Done, Event, EventSender, EventStream, Finish, SendError, TextPiece, Timings, TokenLogprob, Usage,
 };
-pub use job::{
-    ChatJob, ChatPrompt, CompletionJob, Constraint, Generation, Prompt, SamplingParams, TokenBias, TokenPiece,
-    TokenizeJob,
-};
+pub use job::{ChatJob, ChatPrompt, CompletionJob, Constraint, Generation, Prompt, TokenPiece, TokenizeJob};
 pub use llama_turboquant::CancelToken;
 
 /// An engine behind the server.

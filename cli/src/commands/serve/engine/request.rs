@@ -11,41 +11,14 @@ use serde_json::{Value, json};
 
 /// What sampling and limits a request asks for; the constraint is added by whoever knows the template.
 fn params(generation: &backend::Generation) -> GenParams {
-    let mut params = GenParams::new().sampling(sampling(generation));
+    let mut params = GenParams::new().sampling(SamplingParams {
+        ignore_eos: generation.ignore_eos.then_some(true),
+        ..generation.sampling.clone()
+    });
     params.max_tokens = generation.max_tokens.map(|n| n as usize);
     params.stop.clone_from(&generation.stop);
     params.logprobs = generation.logprobs.map(|n| n as usize);
     params
-}
-
-fn sampling(generation: &backend::Generation) -> SamplingParams {
-    let s = &generation.sampling;
-    let signed = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
-    SamplingParams {
-        seed: s.seed.map(i64::from),
-        temperature: s.temperature,
-        top_k: s.top_k.map(signed),
-        top_p: s.top_p,
-        min_p: s.min_p,
-        typical_p: s.typical_p,
-        top_n_sigma: s.top_n_sigma,
-        xtc_probability: s.xtc_probability,
-        xtc_threshold: s.xtc_threshold,
-        repeat_last_n: s.repeat_last_n,
-        repeat_penalty: s.repeat_penalty,
-        frequency_penalty: s.frequency_penalty,
-        presence_penalty: s.presence_penalty,
-        dry_multiplier: s.dry_multiplier,
-        dry_base: s.dry_base,
-        dry_allowed_length: s.dry_allowed_length.map(signed),
-        dry_penalty_last_n: s.dry_penalty_last_n,
-        mirostat: s.mirostat.and_then(|version| u8::try_from(version).ok()),
-        mirostat_tau: s.mirostat_tau,
-        mirostat_eta: s.mirostat_eta,
-        logit_bias: (!s.logit_bias.is_empty()).then(|| s.logit_bias.iter().map(|b| (b.token, b.bias)).collect()),
-        ignore_eos: generation.ignore_eos.then_some(true),
-        ..SamplingParams::default()
-    }
 }
 
 type Chat = (Vec<Token>, GenParams, ChatParser, bool);

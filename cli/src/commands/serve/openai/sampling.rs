@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::commands::serve::backend::{ModelCard, SamplingParams, TokenBias};
+use llama_turboquant::Token;
+use llama_turboquant::engine::sampler::SamplingParams;
+
+use crate::commands::serve::backend::ModelCard;
 use crate::commands::serve::body::Fields;
 use crate::commands::serve::error::ApiError;
 
@@ -14,7 +17,7 @@ pub fn sampling(fields: Fields<'_>, card: &ModelCard) -> Result<SamplingParams, 
         temperature: fields.float("temperature", 0.0..=100.0)?,
         top_p: fields.float("top_p", 0.0..=1.0)?,
         // llama-server takes every k below 1 for "off".
-        top_k: top_k.map(|k| k.max(0).unsigned_abs()),
+        top_k: top_k.map(|k| k.max(0)),
         min_p: fields.float("min_p", 0.0..=1.0)?,
         typical_p: fields.float("typical_p", 0.0..=1.0)?,
         top_n_sigma: fields.float("top_n_sigma", -1.0..=100.0)?,
@@ -37,13 +40,14 @@ pub fn sampling(fields: Fields<'_>, card: &ModelCard) -> Result<SamplingParams, 
         mirostat_tau: fields.float("mirostat_tau", 0.0..=100.0)?,
         mirostat_eta: fields.float("mirostat_eta", 0.0..=1.0)?,
         seed: seed(fields)?,
-        logit_bias: logit_bias(fields, card)?,
+        logit_bias: Some(logit_bias(fields, card)?).filter(|biases| !biases.is_empty()),
+        ..SamplingParams::default()
     })
 }
 
 /// The seed. Clients send up to 64 bits and the engine takes 32: larger ones are folded, so that
 /// equal seeds stay equal.
-fn seed(fields: Fields<'_>) -> Result<Option<u32>, ApiError> {
+fn seed(fields: Fields<'_>) -> Result<Option<i64>, ApiError> {
     let Some(value) = fields.get("seed") else {
         return Ok(None);
     };
@@ -53,21 +57,21 @@ fn seed(fields: Fields<'_>) -> Result<Option<u32>, ApiError> {
         (None, Some(-1)) => Ok(None),
         (Some(seed), _) => {
             let folded = (seed ^ (seed >> 32)) as u32;
-            Ok(Some(if folded == u32::MAX { 0 } else { folded }))
+            Ok(Some(if folded == u32::MAX { 0 } else { folded.into() }))
         }
         _ => Err(ApiError::param("seed", "must be an integer of at least -1")),
     }
 }
 
 /// The seed of the choice at `index`: answers to the same prompt should differ.
-pub fn seed_for(seed: Option<u32>, index: usize) -> Option<u32> {
+pub fn seed_for(seed: Option<i64>, index: usize) -> Option<i64> {
     // Modulo 2^32 - 1, which skips the value that means "random".
-    seed.map(|seed| ((u64::from(seed) + index as u64) % u64::from(u32::MAX)) as u32)
+    seed.map(|seed| (seed + index as i64) % i64::from(u32::MAX))
 }
 
 /// `{"id": bias}` as OpenAI has it, or `[[id, bias], ...]` as llama-server has it; there, `false`
 /// forbids a token.
-fn logit_bias(fields: Fields<'_>, card: &ModelCard) -> Result<Vec<TokenBias>, ApiError> {
+fn logit_bias(fields: Fields<'_>, card: &ModelCard) -> Result<Vec<(Token, f32)>, ApiError> {
     let wrong = |message: &str| ApiError::param("logit_bias", message);
     let entry = |token: &Value, bias: &Value| {
         let token = card
@@ -80,7 +84,7 @@ fn logit_bias(fields: Fields<'_>, card: &ModelCard) -> Result<Vec<TokenBias>, Ap
                 _ => return Err(wrong("must have biases between -100 and 100")),
             },
         };
-        Ok(TokenBias { token, bias })
+        Ok((token, bias))
     };
     match fields.get("logit_bias") {
         None => Ok(Vec::new()),
@@ -107,6 +111,6 @@ mod tests {
     fn choices_get_seeds_of_their_own_and_never_the_random_one() {
         assert_eq!(seed_for(None, 3), None);
         assert_eq!(seed_for(Some(7), 0), Some(7));
-        assert_eq!(seed_for(Some(u32::MAX - 1), 1), Some(0));
+        assert_eq!(seed_for(Some(i64::from(u32::MAX) - 1), 1), Some(0));
     }
 }
