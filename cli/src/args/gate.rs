@@ -25,12 +25,14 @@ pub enum Part {
 }
 
 impl Part {
+    /// In this order. Speed is first because it compares resident memory with a prediction: the allocator keeps some of
+    /// what other parts have freed, and gives it to whom it likes.
     pub const ALL: [Self; 6] = [
+        Self::Speed,
         Self::Quality,
         Self::Needle,
         Self::Prompts,
         Self::Session,
-        Self::Speed,
         Self::Ceiling,
     ];
 }
@@ -53,12 +55,12 @@ pub struct GateArgs {
     /// Tokens of a chunk of that text. [-c]
     #[arg(short = 'c', long, value_name = "N", default_value_t = 512)]
     pub ctx_size: u32,
-    /// Chunks, spread over the text.
-    #[arg(long, value_name = "N", default_value_t = 24)]
-    pub chunks: usize,
-    /// Of these, chunks that are also computed one token at a time.
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    pub decode_chunks: usize,
+    /// Chunks, spread over the text. Default: 24; all with the embedded model, whose bars are for all.
+    #[arg(long, value_name = "N")]
+    pub chunks: Option<usize>,
+    /// Of these, chunks that are also computed one token at a time. Default: 4; 8 with the embedded model.
+    #[arg(long, value_name = "N")]
+    pub decode_chunks: Option<usize>,
     /// Depths (tokens already in the cache) at which speed is measured; the worst counts.
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0,2048")]
     pub depths: Vec<u32>,

@@ -37,6 +37,10 @@ struct Gate<'a> {
     model: &'a Model,
     text: &'a str,
     cancel: CancelToken,
+    /// Of the text; `usize::MAX`: all.
+    chunks: usize,
+    /// Of these, computed one token at a time.
+    decode_chunks: usize,
 }
 
 impl Gate<'_> {
@@ -66,12 +70,13 @@ pub fn run(args: &GateArgs) -> Result<ExitCode> {
         .into_iter()
         .filter(|part| args.only.is_empty() || args.only.contains(part))
         .collect();
+    let (chunks, decode_chunks) = chunks(args, engine.file.is_none());
     let mut record = Record::new(
         "gate",
         ModelFacts::of(&model, &engine),
         json!({
-            "kv": args.kv, "text": data::name(args.file.as_deref(), "eval.txt"), "n_ctx": args.ctx_size, "chunks": args.chunks,
-            "decode_chunks": args.decode_chunks, "depths": args.depths, "repetitions": args.repetitions,
+            "kv": args.kv, "text": data::name(args.file.as_deref(), "eval.txt"), "n_ctx": args.ctx_size, "chunks": (chunks != usize::MAX).then_some(chunks),
+            "decode_chunks": decode_chunks, "depths": args.depths, "repetitions": args.repetitions,
             "parts": parts.iter().map(|part| format!("{part:?}").to_lowercase()).collect::<Vec<_>>(),
         }),
         Results {
@@ -86,6 +91,8 @@ pub fn run(args: &GateArgs) -> Result<ExitCode> {
         model: &model,
         text: &text,
         cancel: cancel.clone(),
+        chunks,
+        decode_chunks,
     };
     let noise = NoiseMeter::start();
     for part in &parts {
@@ -122,12 +129,25 @@ pub fn run(args: &GateArgs) -> Result<ExitCode> {
     })
 }
 
+/// Chunks in batches, and of these one token at a time. A chunk of the embedded model takes a tenth of a second, and the bars
+/// for it are means over the whole text, around which those of a few chunks scatter.
+fn chunks(args: &GateArgs, embedded: bool) -> (usize, usize) {
+    let (all, some) = if embedded { (usize::MAX, 8) } else { (24, 4) };
+    (args.chunks.unwrap_or(all), args.decode_chunks.unwrap_or(some))
+}
+
 /// What can be said without the model.
 fn check(args: &GateArgs) -> Result<()> {
     if args.kv == KvSpec::F16 {
         bail!("--kv f16 would be compared with itself; name another cache");
     }
-    if [args.chunks, args.decode_chunks, args.repetitions, args.conversations].contains(&0) {
+    let counts = [
+        args.chunks.unwrap_or(1),
+        args.decode_chunks.unwrap_or(1),
+        args.repetitions,
+        args.conversations,
+    ];
+    if counts.contains(&0) {
         bail!("--chunks, --decode-chunks, --repetitions and --conversations must be at least 1");
     }
     if args.md.as_ref().is_some_and(|path| path.is_dir()) {

@@ -10,8 +10,8 @@ use llama_turboquant::{Error, KvSpec, KvType, verify};
 
 /// Perplexity, divergence and same-top-1 in batches and one by one, and the cosine of attention outputs.
 pub fn run(gate: &Gate<'_>) -> Result<Vec<Criterion>> {
-    let corpus = Corpus::from_text(gate.model, gate.text, gate.args.ctx_size)?.spread(gate.args.chunks);
-    let decode = corpus.spread(gate.args.decode_chunks);
+    let corpus = Corpus::from_text(gate.model, gate.text, gate.args.ctx_size)?.spread(gate.chunks);
+    let decode = corpus.spread(gate.decode_chunks);
     let mut criteria = Vec::new();
     for (mode, corpus) in [(Mode::Batched, &corpus), (Mode::Decode, &decode)] {
         let ([candidate, rival], attention) = compare(gate, corpus, mode)?;
