@@ -3,6 +3,7 @@
 #   make serve [ARGS="-m model.gguf -c 32768"]   build and serve (the embedded model without -m)
 #   make test                                    everything CI checks
 #   make build | make lint | make setup
+#   make bench-kernels                           the codec's and the attention kernels' speed and instruction counts here
 #   make test-codec                              the kernels alone: this CPU, and NEON under qemu-user
 
 # These commands build where they run, so they use every instruction of this CPU. `cargo build` without features
@@ -14,7 +15,7 @@ CARGO_ENV := . scripts/env.sh;
 CARGO     := $(CARGO_ENV) cargo
 
 .DEFAULT_GOAL := build
-.PHONY: setup build serve test lint test-codec doc
+.PHONY: setup build serve test lint test-codec bench-kernels doc
 
 setup:
 	@scripts/setup.sh
@@ -42,3 +43,6 @@ lint: setup
 
 test-codec: setup
 	@scripts/test-codec.sh
+
+bench-kernels: setup
+	@scripts/bench-kernels.sh
