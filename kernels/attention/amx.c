@@ -1,7 +1,8 @@
 // AVX-512 with AMX for the products.
 #include "../common/encode.h"
+#include "impl.h"
 
-#if defined(__x86_64__)
+#if TQ_KNOWS_VNNI_AND_AMX
 
 #include "target.h"
 TQ_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,amx-tile,amx-int8")

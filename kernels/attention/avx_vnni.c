@@ -3,7 +3,7 @@
 #include "../common/encode.h"
 #include "impl.h"
 
-#if TQ_KNOWS_AVX_VNNI
+#if TQ_KNOWS_VNNI_AND_AMX
 
 #include "target.h"
 TQ_TARGET_BEGIN("avx2,fma,f16c,avxvnni")

@@ -57,11 +57,13 @@ static const tq_attention_impl * const impls[] = {
     &tq_attention_scalar,
 #if defined(__x86_64__)
     &tq_attention_avx2,
-#if TQ_KNOWS_AVX_VNNI
+#if TQ_KNOWS_VNNI_AND_AMX
     &tq_attention_avx_vnni,
 #endif
     &tq_attention_avx512,
+#if TQ_KNOWS_VNNI_AND_AMX
     &tq_attention_amx,
+#endif
 #elif defined(__aarch64__)
     &tq_attention_neon,
     &tq_attention_neon_dotprod,
