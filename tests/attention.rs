@@ -35,12 +35,7 @@ fn check(cases: impl IntoIterator<Item = Case>) {
         worst[0],
         100.0 * worst[1]
     );
-    assert!(
-        failed.is_empty(),
-        "{} of {count} cases:\n{}",
-        failed.len(),
-        failed.join("\n")
-    );
+    attention::assert_none(&failed, count);
 }
 
 #[test]

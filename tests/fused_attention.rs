@@ -15,20 +15,26 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use support::{context, decode_all, story_tokens, tiny, tiny_path};
 
 /// One test at a time; the engine's own choice is back when it ends.
-struct Turn(Implementation, #[allow(dead_code)] MutexGuard<'static, ()>);
+struct Turn {
+    before: Implementation,
+    _lock: MutexGuard<'static, ()>,
+}
 
 impl Turn {
     fn take() -> Self {
         static ONE: Mutex<()> = Mutex::new(());
-        let turn = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         Backend::init().expect("the engine starts");
-        Self(Implementation::active().expect("a list"), turn)
+        Self {
+            before: Implementation::active().expect("a list"),
+            _lock: lock,
+        }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.select().expect("it was selected before");
+        self.before.select().expect("it was selected before");
     }
 }
 
@@ -88,12 +94,7 @@ fn check(cases: impl IntoIterator<Item = Case>) {
     }
     println!("{count} cases; worst error {worst:.1e}");
     assert!(count > 0);
-    assert!(
-        failed.is_empty(),
-        "{} of {count} cases:\n{}",
-        failed.len(),
-        failed.join("\n")
-    );
+    attention::assert_none(&failed, count);
 }
 
 #[test]

@@ -6,9 +6,7 @@ use llama_turboquant::engine::synth::SynthParams;
 use llama_turboquant::{Batch, CancelToken, Context, ContextConfig, Error, KvCacheConfig, KvType, Model};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use support::{
-    child, config, context, decode_all, last_logits, noise_tokens, prefill, shape, story_tokens, synth, tiny,
-};
+use support::{config, context, decode_all, last_logits, noise_tokens, prefill, shape, story_tokens, synth, tiny};
 
 fn turbo() -> KvCacheConfig {
     KvCacheConfig::uniform(KvType::Turbo4)
@@ -88,50 +86,6 @@ fn a_model_is_used_by_many_threads_at_once() {
             });
         }
     });
-}
-
-/// Resident bytes of this process; `None` where the system does not say.
-fn resident() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-    line.split_whitespace()
-        .nth(1)?
-        .parse::<u64>()
-        .ok()
-        .map(|kib| kib * 1024)
-}
-
-/// In a process of its own: the tests beside it hold models and caches.
-#[test]
-fn creating_and_dropping_contexts_and_models_does_not_leak() {
-    const NAME: &str = "creating_and_dropping_contexts_and_models_does_not_leak";
-    const CACHE: u64 = 2048 * 8 * 2 * 2 * 66;
-    if !child::is_child(NAME) {
-        println!("grew by {} bytes", child::value(NAME, &[], "grown"));
-        return;
-    }
-    let cycle = || {
-        let model = Model::load(support::tiny_path()).expect("a model");
-        let mut context = context(&model, 2048, turbo());
-        prefill(&mut context, &story_tokens(&model)[..32]);
-    };
-    let least_of_20 = || {
-        (0..20)
-            .map(|_| {
-                cycle();
-                resident()
-            })
-            .min()
-            .flatten()
-    };
-    let (Some(before), Some(after)) = (least_of_20(), least_of_20()) else {
-        println!("grown=unknown: this system has no /proc/self/status");
-        return;
-    };
-    println!("grown={}", after.saturating_sub(before));
-    // The allocator's own cycle is 20 MB (measured over 200 rounds, which end where they began), hence least values;
-    // a leak of each round's cache would be twenty caches.
-    assert!(after < before + 6 * CACHE, "{before} -> {after} bytes");
 }
 
 #[test]

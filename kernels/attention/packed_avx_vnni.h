@@ -290,19 +290,7 @@ TQ_VEC void v_tile_of(const tq_kv_side * side, const row_cursor * rows, int coun
     }
 }
 
-static void packed_k_tile(const tq_kv_side * side, const char * base, int count, const tq_scratch * t) {
-    const row_cursor rows = { base, side->key_stride, count - 1 };
-#define CALL(q8, bits, block) k_tile_of(side, &rows, count, t, q8, bits, block)
-    TQ_FOR_PACKING(side, CALL)
-#undef CALL
-}
-
-static void packed_v_tile(const tq_kv_side * side, const char * base, int count, const tq_scratch * t) {
-    const row_cursor rows = { base, side->key_stride, count - 1 };
-#define CALL(q8, bits, block) v_tile_of(side, &rows, count, t, q8, bits, block)
-    TQ_FOR_PACKING(side, CALL)
-#undef CALL
-}
+#include "packed_tiles.h"
 
 // ---- rows -------------------------------------------------------------------------------------------
 

@@ -58,12 +58,8 @@ static void start_rows(const tq_attention * a, const tq_attention_plan * plan, c
         t->slope[r] = tq_alibi_slope(u->head_kv * plan->group + r % plan->group, a->n_head, a->max_bias) * TQ_LOG2E;
         t->m[r]     = -INFINITY;
         const float * from = query_row(a, u, plan->group, r);
-        vf            zero = vf_set1(0.0f);
-        for (int i = 0; i < a->k.dim; i += VF) {
-            zero = vf_fma(vf_load(from + i), vf_set1(0.0f), zero);
-        }
-        // 0, or NaN when the query is not finite: then the row must not look like a number.
-        t->l[r] = vf_hsum(zero);
+        // The row of a query that is not finite must not look like a number.
+        t->l[r] = all_finite(from, a->k.dim) ? 0.0f : NAN;
         if (a->k.packing == TQ_PACKED_NONE) {
             float * to = t->q + (size_t) r * (size_t) a->k.dim;
             for (int i = 0; i < a->k.dim; i += VF) {

@@ -3,46 +3,10 @@
 #ifndef TQ_CHECK_ATTENTION_BENCH_H
 #define TQ_CHECK_ATTENTION_BENCH_H
 
-#include <time.h>
-
 #include "attention_case.h"
+#include "timing.h"
 
-#define TQ_CHECK_MINUS_INFINITY 0xfc00u
-#define ATTENTION_REPEAT        15
-
-static double now_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double) t.tv_sec + 1e-9 * (double) t.tv_nsec;
-}
-
-typedef struct {
-    tq_attention_plan plan;
-    char *            scratch;
-    float *           partials;
-} prepared;
-
-static prepared prepare(const tq_attention_impl * impl, const attention_data * d) {
-    prepared p;
-    tq_attention_make_plan(&d->a, impl, &p.plan);
-    p.scratch  = aligned_alloc(64, (p.plan.scratch_bytes + 63) / 64 * 64);
-    p.partials = malloc(p.plan.partial_bytes + 1);
-    return p;
-}
-
-static void run_prepared(const tq_attention_impl * impl, const attention_data * d, const prepared * p) {
-    for (int u = 0; u < p->plan.n_units; u++) {
-        impl->run_unit(&d->a, &p->plan, u, p->scratch, p->partials);
-    }
-    if (p->plan.n_splits > 1) {
-        impl->reduce(&d->a, &p->plan, 0, (int64_t) d->out_rows, p->partials);
-    }
-}
-
-static int order_of(const void * a, const void * b) {
-    const double x = *(const double *) a, y = *(const double *) b;
-    return (x > y) - (x < y);
-}
+#define ATTENTION_REPEAT 15
 
 static side_type side_named(const char * name) {
     for (int i = 0; i < SIDES; i++) {
@@ -94,19 +58,18 @@ static int bench_one(const attention_case * c) {
     for (int rep = 0; rep < ATTENTION_REPEAT && status == 0; rep++) {
         for (int i = 0; tq_attention_impl_at(i); i++) {
             if (!tq_attention_impl_at(i)->supported() || (i == 0 && rep % 5)) continue;
-            const double start = now_seconds();
+            const double start = seconds();
             run_prepared(tq_attention_impl_at(i), &d, &p[i]);
-            times[i][rep] = (now_seconds() - start) * 1e9 / ((double) c->n_kv * c->n_head_kv);
+            times[i][rep] = (seconds() - start) * 1e9 / ((double) c->n_kv * c->n_head_kv);
             if (i == 0) for (int j = 1; j < 5; j++) times[0][rep + j] = times[0][rep];
         }
     }
     for (int i = 0; tq_attention_impl_at(i) && status == 0; i++) {
         if (!tq_attention_impl_at(i)->supported()) continue;
-        qsort(times[i], ATTENTION_REPEAT, sizeof(double), order_of);
+        qsort(times[i], ATTENTION_REPEAT, sizeof(double), by_value);
         printf("%-8s %s/%s d%d group %d, %d queries: %9.1f ns (%.1f)\n", tq_attention_impl_at(i)->name, side_names[c->k], side_names[c->v],
                c->dk, c->n_head / c->n_head_kv, c->n_q, times[i][ATTENTION_REPEAT / 2], times[i][0]);
-        free(p[i].scratch);
-        free(p[i].partials);
+        free_prepared(&p[i]);
     }
     free(first);
     free_attention(&d);

@@ -116,7 +116,7 @@ static void make_side(attention_data * d, tq_kv_side * side, side_type type, int
         const int t     = turbo_index(type, dim);
         side->bits      = tq_type_at(t)->bits;
         side->block     = tq_type_at(t)->block;
-        side->to_float  = tq_codec_active()->ops[t].dequantize_row;
+        side->to_float  = tq_codec_impl_at(0)->ops[t].dequantize_row;
     } else {
         side->bits     = 8;
         side->block    = 32;
@@ -200,23 +200,42 @@ static void free_attention(attention_data * d) {
     for (int i = 0; i < d->stored; i++) free(d->storage[i]);
 }
 
-// What `threads` threads would do, one after the other and in the order of their unit numbers: the work is cut without
-// regard to them.
-static void run_attention(const tq_attention_impl * impl, attention_data * d) {
+typedef struct {
     tq_attention_plan plan;
-    tq_attention_make_plan(&d->a, impl, &plan);
-    char *  scratch  = aligned_alloc(64, (plan.scratch_bytes + 63) / 64 * 64);
-    float * partials = malloc(plan.partial_bytes + 1);
-    memset(scratch, 0xff, plan.scratch_bytes);  // NaN: nothing may be read before it is written
-    memset(partials, 0xff, plan.partial_bytes);
-    for (int u = 0; u < plan.n_units; u++) {
-        impl->run_unit(&d->a, &plan, u, scratch, partials);
+    char *            scratch;
+    float *           partials;
+} prepared;
+
+// Memory for one thread that does all the work.
+static prepared prepare(const tq_attention_impl * impl, const attention_data * d) {
+    prepared p;
+    tq_attention_make_plan(&d->a, impl, &p.plan);
+    p.scratch  = aligned_alloc(64, (p.plan.scratch_bytes + 63) / 64 * 64);
+    p.partials = malloc(p.plan.partial_bytes + 1);
+    return p;
+}
+
+static void free_prepared(prepared * p) {
+    free(p->scratch);
+    free(p->partials);
+}
+
+// Unit by unit: the work is cut without regard to the number of threads.
+static void run_prepared(const tq_attention_impl * impl, const attention_data * d, const prepared * p) {
+    for (int u = 0; u < p->plan.n_units; u++) {
+        impl->run_unit(&d->a, &p->plan, u, p->scratch, p->partials);
     }
-    if (plan.n_splits > 1) {
-        impl->reduce(&d->a, &plan, 0, (int64_t) d->out_rows, partials);
+    if (p->plan.n_splits > 1) {
+        impl->reduce(&d->a, &p->plan, 0, (int64_t) d->out_rows, p->partials);
     }
-    free(scratch);
-    free(partials);
+}
+
+static void run_attention(const tq_attention_impl * impl, const attention_data * d) {
+    prepared p = prepare(impl, d);
+    memset(p.scratch, 0xff, p.plan.scratch_bytes);  // NaN: nothing may be read before it is written
+    memset(p.partials, 0xff, p.plan.partial_bytes);
+    run_prepared(impl, d, &p);
+    free_prepared(&p);
 }
 
 #endif

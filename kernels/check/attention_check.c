@@ -164,7 +164,7 @@ static void check_not_finite(const tq_attention_impl * impl) {
         c.k = (side_type) k, c.v = (side_type) ((k + 1) % SIDES), c.n_q = 3, c.n_head = 2, c.n_kv = 200, c.mask = MASK_BLIND;
         attention_data d = make_attention(&c);
         uint16_t *     mask = (uint16_t *) (uintptr_t) d.a.mask;
-        for (int q = 0; q < 3; q++) mask[q * c.n_kv + 5] = TQ_CHECK_MINUS_INFINITY;
+        for (int q = 0; q < 3; q++) mask[q * c.n_kv + 5] = tq_f32_to_fp16(-INFINITY);
         double * want = malloc(d.out_rows * 128 * sizeof *want);
         float *  query = (float *) (void *) (uintptr_t) d.a.q;
         tq_attention_reference(&d.a, want);

@@ -4,9 +4,9 @@
 #define TQ_CHECK_BENCH_H
 
 #include <stdlib.h>
-#include <time.h>
 
 #include "impl_checks.h"
+#include "timing.h"
 
 #define BENCH_VALUES 16384  // a few L1-sized rows, inside L2
 #define BENCH_REPEAT 21
@@ -19,12 +19,6 @@ typedef struct {
     tq_block_q8_0 query[BENCH_VALUES / 32];
     float         sink;
 } bench_data;
-
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double) t.tv_sec + 1e-9 * (double) t.tv_nsec;
-}
 
 // Dots run over heads of 128 values, as attention does.
 static void bench_run(int op, const tq_codec_ops * ops, const tq_type_info * type, bench_data * d) {
@@ -46,11 +40,6 @@ static double time_once(int op, const tq_codec_ops * ops, const tq_type_info * t
     const double start  = seconds();
     for (int i = 0; i < rounds; i++) bench_run(op, ops, type, d);
     return (seconds() - start) * 1e9 / rounds / (BENCH_VALUES / 128);
-}
-
-static int by_value(const void * a, const void * b) {
-    const double x = *(const double *) a, y = *(const double *) b;
-    return (x > y) - (x < y);
 }
 
 static int bench(void) {

@@ -16,7 +16,8 @@
 //! ```
 
 use super::backend::parse;
-use super::call::{self, c_string};
+use super::call;
+use super::listed::Listed;
 use crate::error::{Error, Result};
 use crate::sys;
 use serde::{Deserialize, Serialize};
@@ -48,16 +49,11 @@ impl Implementation {
     /// # Errors
     /// If the engine's answer cannot be read.
     pub fn all() -> Result<Implementations> {
-        let listed = listed()?;
-        let named = |name: &String| -> Result<Self> {
-            Ok(Self {
-                name: c_string("implementation", name)?,
-            })
-        };
+        let (active, runnable, skipped) = listed()?.names.named(|name| Self { name })?;
         Ok(Implementations {
-            active: named(&listed.active)?,
-            runnable: listed.runnable.iter().map(named).collect::<Result<_>>()?,
-            skipped: listed.skipped,
+            active,
+            runnable,
+            skipped,
         })
     }
 
@@ -153,14 +149,13 @@ impl std::ops::AddAssign for Ops {
 }
 
 #[derive(Deserialize)]
-struct Listed {
-    active: String,
-    runnable: Vec<String>,
-    skipped: Vec<String>,
+struct Counted {
+    #[serde(flatten)]
+    names: Listed,
     calls: Ops,
 }
 
-fn listed() -> Result<Listed> {
+fn listed() -> Result<Counted> {
     // SAFETY: both slots come from `call::text` and live for the call.
     let json = call::text(|out, error| unsafe { sys::tq_attention_implementations(out, error) })?;
     parse("list of attention kernels", &json)

@@ -9,7 +9,9 @@
 //! # Ok::<(), llama_turboquant::Error>(())
 //! ```
 
+use super::backend::parse;
 use super::call::{self, c_string};
+use super::listed::Listed;
 use crate::error::{Error, Result};
 use crate::sys;
 use serde::Deserialize;
@@ -135,7 +137,7 @@ impl TurboType {
 pub fn types() -> Result<Vec<TurboType>> {
     // SAFETY: both slots come from `call::text` and live for the call.
     let json = call::text(|out, error| unsafe { sys::tq_codec_types(out, error) })?;
-    from_json(&json)
+    parse("list of turbo types", &json)
 }
 
 /// The implementations of this build.
@@ -161,24 +163,14 @@ impl Implementation {
     /// # Errors
     /// If the engine's answer cannot be read.
     pub fn all() -> Result<Implementations> {
-        #[derive(Deserialize)]
-        struct Listed {
-            active: String,
-            runnable: Vec<String>,
-            skipped: Vec<String>,
-        }
         // SAFETY: both slots come from `call::text` and live for the call.
         let json = call::text(|out, error| unsafe { sys::tq_codec_implementations(out, error) })?;
-        let listed: Listed = from_json(&json)?;
-        let named = |name: &String| -> Result<Self> {
-            Ok(Self {
-                name: c_string("implementation", name)?,
-            })
-        };
+        let listed: Listed = parse("list of codec implementations", &json)?;
+        let (active, runnable, skipped) = listed.named(|name| Self { name })?;
         Ok(Implementations {
-            active: named(&listed.active)?,
-            runnable: listed.runnable.iter().map(named).collect::<Result<_>>()?,
-            skipped: listed.skipped,
+            active,
+            runnable,
+            skipped,
         })
     }
 
@@ -337,8 +329,4 @@ fn same_size(what: &str, got: usize, expected: usize) -> Result<()> {
     } else {
         Err(Error::Invalid(format!("{what}: {got} bytes, expected {expected}")))
     }
-}
-
-fn from_json<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T> {
-    serde_json::from_str(json).map_err(|e| Error::Engine(format!("the codec's description {json:?}: {e}")))
 }

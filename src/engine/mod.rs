@@ -11,6 +11,7 @@ pub mod codec;
 mod context;
 pub mod grammar;
 pub(crate) mod heap;
+mod listed;
 mod meta;
 mod model;
 pub mod probe;

@@ -414,3 +414,14 @@ pub fn threads() -> impl Iterator<Item = Case> {
         })
     })
 }
+
+/// Fails with every line of `failed`, of `count` cases.
+#[track_caller]
+pub fn assert_none(failed: &[String], count: usize) {
+    assert!(
+        failed.is_empty(),
+        "{} of {count} cases:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
+}

@@ -37,8 +37,8 @@ struct Gate<'a> {
     model: &'a Model,
     text: &'a str,
     cancel: CancelToken,
-    /// Of the text; `usize::MAX`: all.
-    chunks: usize,
+    /// Of the text; `None`: all.
+    chunks: Option<usize>,
     /// Of these, computed one token at a time.
     decode_chunks: usize,
 }
@@ -75,7 +75,7 @@ pub fn run(args: &GateArgs) -> Result<ExitCode> {
         "gate",
         ModelFacts::of(&model, &engine),
         json!({
-            "kv": args.kv, "text": data::name(args.file.as_deref(), "eval.txt"), "n_ctx": args.ctx_size, "chunks": (chunks != usize::MAX).then_some(chunks),
+            "kv": args.kv, "text": data::name(args.file.as_deref(), "eval.txt"), "n_ctx": args.ctx_size, "chunks": chunks,
             "decode_chunks": decode_chunks, "depths": args.depths, "repetitions": args.repetitions,
             "parts": parts.iter().map(|part| format!("{part:?}").to_lowercase()).collect::<Vec<_>>(),
         }),
@@ -131,9 +131,9 @@ pub fn run(args: &GateArgs) -> Result<ExitCode> {
 
 /// Chunks in batches, and of these one token at a time. A chunk of the embedded model takes a tenth of a second, and the bars
 /// for it are means over the whole text, around which those of a few chunks scatter.
-fn chunks(args: &GateArgs, embedded: bool) -> (usize, usize) {
-    let (all, some) = if embedded { (usize::MAX, 8) } else { (24, 4) };
-    (args.chunks.unwrap_or(all), args.decode_chunks.unwrap_or(some))
+fn chunks(args: &GateArgs, embedded: bool) -> (Option<usize>, usize) {
+    let (batched, decode) = if embedded { (None, 8) } else { (Some(24), 4) };
+    (args.chunks.or(batched), args.decode_chunks.unwrap_or(decode))
 }
 
 /// What can be said without the model.

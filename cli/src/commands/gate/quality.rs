@@ -10,7 +10,11 @@ use llama_turboquant::{Error, KvSpec, KvType, verify};
 
 /// Perplexity, divergence and same-top-1 in batches and one by one, and the cosine of attention outputs.
 pub fn run(gate: &Gate<'_>) -> Result<Vec<Criterion>> {
-    let corpus = Corpus::from_text(gate.model, gate.text, gate.args.ctx_size)?.spread(gate.chunks);
+    let all = Corpus::from_text(gate.model, gate.text, gate.args.ctx_size)?;
+    let corpus = match gate.chunks {
+        Some(n) => all.spread(n),
+        None => all,
+    };
     let decode = corpus.spread(gate.decode_chunks);
     let mut criteria = Vec::new();
     for (mode, corpus) in [(Mode::Batched, &corpus), (Mode::Decode, &decode)] {
