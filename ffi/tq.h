@@ -108,6 +108,7 @@ typedef struct tq_context_params {
     bool     swa_full;
     bool     offload_kv;
     bool     embeddings;
+    bool     rank;         // with embeddings: the model's classifier scores each sequence
 } tq_context_params;
 
 tq_status tq_context_new(tq_model * model, const tq_context_params * params, tq_context ** out, tq_text * error);
@@ -132,8 +133,10 @@ typedef struct tq_batch {
 tq_status tq_context_decode(tq_context * context, const tq_batch * batch, tq_text * error);
 // Logits of batch entry i of the last decode (n_vocab floats, valid until the next call); NULL if not asked for.
 const float * tq_context_logits(tq_context * context, int32_t i);
-// Embedding of batch entry i, or pooled embedding of a sequence; NULL if there is none.
+// Embedding of batch entry i of the last decode (n_embd_out floats, not pooled); NULL if there is none.
 const float * tq_context_embedding(tq_context * context, int32_t i);
+// With rank: the scores of sequence seq of the last decode (n_cls_out floats); NULL if there are none.
+const float * tq_context_rank(tq_context * context, int32_t seq);
 
 // Bytes allocated, by buffer type: {kv: {name: bytes} (K, V, rotations and recurrent states), compute: {...},
 // model: {...}} (JSON).

@@ -69,6 +69,10 @@ extern "C" tq_status tq_context_new(tq_model * model, const tq_context_params * 
         cp.swa_full        = p.swa_full;
         cp.offload_kqv     = p.offload_kv;
         cp.embeddings      = p.embeddings;
+        // pooling is arithmetic on what comes out, which the caller does; only a classifier is part of the model
+        if (p.embeddings) {
+            cp.pooling_type = p.rank ? LLAMA_POOLING_TYPE_RANK : LLAMA_POOLING_TYPE_NONE;
+        }
         cp.no_perf         = true;
 
         auto context = std::make_unique<tq_context>();
@@ -172,6 +176,14 @@ extern "C" const float * tq_context_logits(tq_context * context, int32_t i) {
 extern "C" const float * tq_context_embedding(tq_context * context, int32_t i) {
     try {
         return llama_get_embeddings_ith(context->raw.get(), i);
+    } catch (...) {
+        return nullptr;
+    }
+}
+
+extern "C" const float * tq_context_rank(tq_context * context, int32_t seq) {
+    try {
+        return llama_get_embeddings_seq(context->raw.get(), seq);
     } catch (...) {
         return nullptr;
     }

@@ -58,6 +58,16 @@ std::string fingerprint(const llama_model & model) {
     return text;
 }
 
+const char * pooling_name(enum llama_pooling_type type) {
+    switch (type) {
+        case LLAMA_POOLING_TYPE_MEAN: return "mean";
+        case LLAMA_POOLING_TYPE_CLS:  return "cls";
+        case LLAMA_POOLING_TYPE_LAST: return "last";
+        case LLAMA_POOLING_TYPE_RANK: return "rank";
+        default:                      return "none";
+    }
+}
+
 } // namespace
 
 extern "C" tq_status tq_model_load(const char * path, const tq_model_params * params, tq_model ** out, tq_text * error) {
@@ -122,6 +132,7 @@ extern "C" tq_status tq_model_describe(const tq_model * model, tq_text * out, tq
             { "fingerprint",   fingerprint(m) },
             { "n_ctx_train",   h.n_ctx_train },
             { "n_embd",        h.n_embd },
+            { "n_embd_out",    llama_model_n_embd_out(&m) },
             { "n_layer",       h.n_layer() },
             { "n_layer_all",   h.n_layer_all },
             { "n_vocab",       llama_vocab_n_tokens(v) },
@@ -141,6 +152,16 @@ extern "C" tq_status tq_model_describe(const tq_model * model, tq_text * out, tq
             { "eot",           llama_vocab_eot(v) },
             { "add_bos",       llama_vocab_get_add_bos(v) },
             { "chat_template", llama_model_chat_template(&m, nullptr) != nullptr },
+            { "pooling",       pooling_name(h.pooling_type) },
+            { "n_cls_out",     llama_model_n_cls_out(&m) },
+            { "fim",           json {
+                { "prefix",    llama_vocab_fim_pre(v) },
+                { "suffix",    llama_vocab_fim_suf(v) },
+                { "middle",    llama_vocab_fim_mid(v) },
+                { "pad",       llama_vocab_fim_pad(v) },
+                { "repo",      llama_vocab_fim_rep(v) },
+                { "separator", llama_vocab_fim_sep(v) },
+            } },
         }.dump(-1, ' ', false, json::error_handler_t::replace));
     });
 }

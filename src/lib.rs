@@ -33,7 +33,7 @@ pub mod verify;
 
 pub use engine::{
     Backend, Batch, CancelToken, Context, ContextConfig, DeviceInfo, DeviceKind, GpuLayers, KvMemory, LayerMeta, Model,
-    ModelBuilder, ModelMeta, Token,
+    ModelBuilder, ModelMeta, Output, Pooling, Token,
 };
 pub use error::{Error, Result};
 pub use kv::{KvBytes, KvCacheConfig, KvSpec, KvType, LayerMap, LayerPolicy};

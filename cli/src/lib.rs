@@ -8,3 +8,4 @@ pub mod interrupt;
 pub mod measuring;
 pub mod report;
 pub mod settings;
+pub mod store;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use llama_turboquant::engine::sampler::SamplingParams;
 use llama_turboquant::{
     CancelToken, Context, ContextConfig, Error, GpuLayers, KvCacheConfig, KvType, LayerMap, LayerPolicy, Model,
-    ModelBuilder, memory,
+    ModelBuilder, Output, memory,
 };
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -199,7 +199,7 @@ impl ModelSettings {
             n_threads: engine.threads,
             n_threads_batch: args.threads_batch,
             kv,
-            embeddings: false,
+            output: Output::Logits,
         };
         Ok(Self {
             engine,

@@ -42,6 +42,11 @@ async fn post(app: &axum::Router, path: &str, body: Value) -> (StatusCode, Strin
     (status, String::from_utf8(bytes.to_vec()).unwrap())
 }
 
+/// Slots at work.
+fn busy(engine: &Engine) -> usize {
+    engine.running()[0].slots.iter().filter(|slot| slot.busy).count()
+}
+
 fn user(text: &str) -> Value {
     json!([{"role": "user", "content": text}])
 }
@@ -80,7 +85,7 @@ async fn a_streamed_answer_and_a_whole_one_are_the_same_text() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_requests_at_once_give_the_answers_they_give_alone() {
     let (app, engine) = served(&["--parallel", "4"]);
-    assert_eq!(engine.status().slots, 4);
+    assert_eq!(engine.running()[0].card.slots, 4);
     let questions = [
         "What is turbo4?",
         "What is turbo3?",
@@ -274,7 +279,7 @@ async fn slots_that_outgrow_the_shared_cache_end_without_hurting_others() {
 /// The engine's thread notes that a job has ended just after it has told the client.
 async fn idle_within(engine: &Engine, limit: Duration) {
     let start = Instant::now();
-    while engine.status().busy > 0 {
+    while busy(engine) > 0 {
         assert!(start.elapsed() < limit, "a slot is still busy");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -291,7 +296,7 @@ async fn a_client_that_goes_away_frees_its_slot() {
         .unwrap();
     let mut stream = app.clone().oneshot(request).await.unwrap().into_body();
     stream.frame().await.unwrap().unwrap();
-    assert_eq!(engine.status().busy, 1);
+    assert_eq!(busy(&engine), 1);
     drop(stream);
     idle_within(&engine, Duration::from_secs(1)).await;
     let (status, _) = post(&app, "/v1/completions", json!({"prompt": "The owl", "max_tokens": 3})).await;

@@ -29,8 +29,8 @@ pub struct ContextConfig {
     pub n_threads_batch: u32,
     /// The KV cache.
     pub kv: KvCacheConfig,
-    /// Output embeddings.
-    pub embeddings: bool,
+    /// What comes out of the model.
+    pub output: Output,
 }
 
 impl Default for ContextConfig {
@@ -43,9 +43,21 @@ impl Default for ContextConfig {
             n_threads: 0,
             n_threads_batch: 0,
             kv: KvCacheConfig::default(),
-            embeddings: false,
+            output: Output::Logits,
         }
     }
+}
+
+/// What a context computes of the tokens that ask for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Output {
+    /// The scores of the next token.
+    #[default]
+    Logits,
+    /// The hidden state, to be pooled into an embedding of the text.
+    Embeddings,
+    /// The scores that a reranking model's classifier gives each sequence.
+    Rank,
 }
 
 /// Bytes a context has allocated, by the engine's buffer names.
@@ -186,7 +198,8 @@ impl Context {
             kv_unified: config.kv.unified,
             swa_full: config.kv.swa_full,
             offload_kv: config.kv.offload,
-            embeddings: config.embeddings,
+            embeddings: config.output != Output::Logits,
+            rank: config.output == Output::Rank,
         };
         let mut raw = std::ptr::null_mut();
         // SAFETY: the model is alive and `self.model` keeps it so; `params` and the types it points to (two per layer of
@@ -282,6 +295,34 @@ impl Context {
         unsafe {
             let logits = sys::tq_context_logits(self.raw(), i);
             (!logits.is_null()).then(|| std::slice::from_raw_parts(logits, self.model.meta().n_vocab as usize))
+        }
+    }
+
+    /// Embedding (`n_embd_out` values, neither pooled nor normalized) of batch entry `i` of the last decode; `None` if it
+    /// did not ask for one, or the context was not made for [`Output::Embeddings`].
+    pub fn embedding(&self, i: usize) -> Option<&[f32]> {
+        let i = i32::try_from(i)
+            .ok()
+            .filter(|_| self.config.output == Output::Embeddings)?;
+        // SAFETY: `raw` is a live context; the shim returns null or `n_embd_out` floats that live until the next `decode`,
+        // which needs `&mut self`.
+        unsafe {
+            let values = sys::tq_context_embedding(self.raw(), i);
+            (!values.is_null()).then(|| std::slice::from_raw_parts(values, self.model.meta().n_embd_out as usize))
+        }
+    }
+
+    /// Scores (`n_cls_out` values) of sequence `seq` of the last decode; `None` if it was not in it, or the context was not
+    /// made for [`Output::Rank`].
+    pub fn rank(&self, seq: i32) -> Option<&[f32]> {
+        if self.config.output != Output::Rank {
+            return None;
+        }
+        // SAFETY: `raw` is a live context; the shim returns null or `n_cls_out` floats that live until the next `decode`,
+        // which needs `&mut self`.
+        unsafe {
+            let scores = sys::tq_context_rank(self.raw(), seq);
+            (!scores.is_null()).then(|| std::slice::from_raw_parts(scores, self.model.meta().n_cls_out as usize))
         }
     }
 

@@ -18,6 +18,8 @@ pub struct ModelMeta {
     pub fingerprint: String,
     pub n_ctx_train: u32,
     pub n_embd: u32,
+    /// Values of an embedding that comes out.
+    pub n_embd_out: u32,
     pub n_layer: u32,
     /// Layers including those of a built-in draft head.
     pub n_layer_all: u32,
@@ -43,6 +45,40 @@ pub struct ModelMeta {
     pub add_bos: bool,
     /// The file carries a chat template.
     pub chat_template: bool,
+    /// How the embeddings of a text's tokens become one.
+    pub pooling: Pooling,
+    /// Scores the classifier of a reranking model gives, 0 without one.
+    pub n_cls_out: u32,
+    pub fim: FimTokens,
+}
+
+/// How the embeddings of a text's tokens become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Pooling {
+    /// The model does not say: it was not made for embeddings.
+    None,
+    Mean,
+    /// The first token's.
+    Cls,
+    /// The last token's.
+    Last,
+    /// A classifier scores the text.
+    Rank,
+}
+
+/// The tokens of fill-in-the-middle prompts; negative: the model has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct FimTokens {
+    pub prefix: Token,
+    pub suffix: Token,
+    pub middle: Token,
+    pub pad: Token,
+    pub repo: Token,
+    /// Between files.
+    pub separator: Token,
 }
 
 /// One layer, as far as memory and attention depend on it.

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::serve::backend::Wanted;
 use crate::support::{Scripted, Server, greeting};
 
 fn two_models() -> Scripted {
@@ -61,6 +62,7 @@ async fn among_several_models_the_name_decides() {
     let answer = server.chat(json!({ "model": "org/second" })).await.json();
     assert_eq!(answer["model"], "org/second");
     assert_eq!(server.backend.chat_job().generation.model, "org/second");
+    assert_eq!(server.backend.opened(), [Wanted::named(Some("org/second"))]);
     let error = server
         .chat(json!({ "model": "gpt-4o" }))
         .await

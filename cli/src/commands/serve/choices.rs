@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::commands::serve::backend::{BackendError, ChatJob, CompletionJob, Event, EventStream};
+use crate::commands::serve::backend::{BackendError, ChatJob, CompletionJob, Event, EventStream, Lease, Opened};
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::state::AppState;
 
@@ -27,6 +27,8 @@ pub enum Job {
 /// prompts neither overflows the queue nor keeps everybody else out of it.
 pub struct Choices {
     state: AppState,
+    /// Keeps the model loaded.
+    _lease: Lease,
     closing: watch::Receiver<bool>,
     waiting: VecDeque<(usize, Job)>,
     running: Vec<(usize, EventStream)>,
@@ -36,13 +38,14 @@ pub struct Choices {
 
 impl Choices {
     /// Hands the first jobs to the backend.
-    pub fn start(state: &AppState, jobs: Vec<Job>) -> Result<Self, ApiError> {
+    pub fn start(state: &AppState, model: &Opened, jobs: Vec<Job>) -> Result<Self, ApiError> {
         let mut choices = Self {
             state: state.clone(),
+            _lease: model.lease.clone(),
             closing: state.closing(),
             waiting: jobs.into_iter().enumerate().collect(),
             running: Vec::new(),
-            at_once: state.backend.status().slots.max(1) as usize,
+            at_once: model.card.slots.max(1) as usize,
             turn: 0,
         };
         choices.refill()?;

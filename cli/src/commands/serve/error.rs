@@ -156,6 +156,7 @@ impl From<BackendError> for ApiError {
                 error.0.retry = Retry::After(retry_after);
                 error
             }
+            BackendError::UnknownModel(name) => Self::model_not_found(&name),
             BackendError::Loading => {
                 let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "Loading model");
                 error.0.retry = Retry::After(Duration::from_secs(2));

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
-use crate::commands::serve::backend::{Backend, BackendError, Health, ModelCard};
+use crate::commands::serve::backend::{Backend, BackendError, CancelToken, Health, Opened, Wanted};
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::guard::{ApiKeys, HostCheck, Origins};
 
@@ -91,19 +91,34 @@ impl AppState {
         }
     }
 
-    /// The model a request means. A server of one model serves it under every name, as llama-server
-    /// does; clients have `gpt-4o` and the like wired in.
-    pub fn model(&self, name: Option<&str>) -> Result<ModelCard, ApiError> {
+    /// The model a request means, loaded.
+    pub async fn open(&self, wanted: Wanted) -> Result<Opened, ApiError> {
         self.ready()?;
-        let mut cards = self.backend.models();
-        if cards.len() == 1 {
-            return Ok(cards.remove(0));
-        }
-        let name = name.ok_or_else(|| ApiError::param("model", "is required, because several models are served"))?;
-        cards
-            .into_iter()
-            .find(|card| card.id == name)
-            .ok_or_else(|| ApiError::model_not_found(name))
+        let backend = Arc::clone(&self.backend);
+        let cancel = CancelToken::new();
+        let gone = CancelOnDrop(cancel.clone());
+        let opened = blocking(move || backend.open(&wanted, &cancel)).await;
+        drop(gone);
+        opened
+    }
+}
+
+/// A client that goes away while its model loads makes axum drop the handler, and this with it.
+struct CancelOnDrop(CancelToken);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// Runs a call that takes its time without holding up the requests of others.
+pub async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, BackendError> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(result) => Ok(result?),
+        Err(error) => Err(BackendError::internal("the engine failed", error.to_string()).into()),
     }
 }
 

@@ -1,11 +1,11 @@
 //! A backend that plays back what the test wrote, and remembers what it was asked.
 
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::serve::backend::{
-    Backend, BackendError, CancelToken, ChatJob, CompletionJob, Event, EventStream, Health, KvCard, ModelCard,
-    QueueStatus, TokenPiece, TokenizeJob,
+    Abilities, Backend, BackendError, CancelToken, ChatJob, CompletionJob, Event, EventStream, Health, KvCard, Lease,
+    ModelCard, ModelMemory, Offer, Opened, Running, SlotStatus, TokenPiece, TokenizeJob, Wanted,
 };
 
 /// One thing a job does.
@@ -27,7 +27,6 @@ impl From<Event> for Step {
 pub struct Scripted {
     pub cards: Vec<ModelCard>,
     health: Health,
-    slots: u32,
     /// Jobs after this many are refused while others run.
     queue: usize,
     refusal: Option<BackendError>,
@@ -39,6 +38,7 @@ pub struct Scripted {
 struct Seen {
     chats: Vec<ChatJob>,
     completions: Vec<CompletionJob>,
+    opened: Vec<Wanted>,
     tokens: Vec<CancelToken>,
 }
 
@@ -51,7 +51,6 @@ impl Scripted {
         Self {
             cards: vec![card("tiny")],
             health: Health::Ready,
-            slots: 2,
             queue: usize::MAX,
             refusal: None,
             scripts: scripts.into_iter().collect(),
@@ -90,6 +89,11 @@ impl Scripted {
     /// The jobs of all completions so far.
     pub fn completions(&self) -> Vec<CompletionJob> {
         self.seen.lock().unwrap().completions.clone()
+    }
+
+    /// What was asked of [`Backend::open`] so far.
+    pub fn opened(&self) -> Vec<Wanted> {
+        self.seen.lock().unwrap().opened.clone()
     }
 
     /// Jobs that were started and not cancelled or finished.
@@ -150,17 +154,53 @@ impl Backend for Scripted {
         self.health.clone()
     }
 
-    fn models(&self) -> Vec<ModelCard> {
-        self.cards.clone()
+    fn offers(&self) -> Result<Vec<Offer>, BackendError> {
+        Ok(self.cards.iter().map(offer).collect())
     }
 
-    fn status(&self) -> QueueStatus {
-        QueueStatus {
-            slots: self.slots,
-            busy: 0,
+    /// One model answers to every name; of several, the name must match.
+    fn open(&self, wanted: &Wanted, _cancel: &CancelToken) -> Result<Opened, BackendError> {
+        let name = wanted.name.as_deref();
+        let card = match self.cards.as_slice() {
+            [only] if !wanted.exact => Some(only),
+            cards => cards.iter().find(|card| Some(card.id.as_str()) == name),
+        };
+        let card = card.ok_or_else(|| match name {
+            Some(name) => BackendError::UnknownModel(name.into()),
+            None => BackendError::InvalidRequest {
+                message: "'model' is required, because several models are served".into(),
+                param: Some("model".into()),
+            },
+        })?;
+        self.seen.lock().unwrap().opened.push(wanted.clone());
+        Ok(Opened {
+            card: card.clone(),
+            load: Duration::ZERO,
+            lease: Lease::new(()),
+        })
+    }
+
+    fn running(&self) -> Vec<Running> {
+        let running = |card: &ModelCard| Running {
+            card: card.clone(),
+            slots: (0..card.slots)
+                .map(|id| SlotStatus {
+                    id,
+                    ..SlotStatus::default()
+                })
+                .collect(),
             queued: 0,
             queue_limit: 8,
-        }
+            memory: ModelMemory {
+                weights: card.size,
+                kv: 500_000,
+                compute: 100_000,
+                gpu: 0,
+            },
+            kv_cells_used: 0,
+            expires: None,
+        };
+        self.cards.iter().map(running).collect()
     }
 
     fn chat(&self, job: ChatJob) -> Result<EventStream, BackendError> {
@@ -194,6 +234,8 @@ pub fn card(id: &str) -> ModelCard {
         created: 1_700_000_000,
         n_vocab: 256,
         n_ctx: 4096,
+        n_ctx_total: 4096,
+        slots: 2,
         n_ctx_train: 8192,
         n_embd: 64,
         n_params: 1_000_000,
@@ -203,7 +245,27 @@ pub fn card(id: &str) -> ModelCard {
             type_v: "turbo3".into(),
             bytes_per_token: 60.5,
         },
-        vision: false,
-        audio: false,
+        abilities: Abilities {
+            completion: true,
+            tools: true,
+            ..Abilities::default()
+        },
+    }
+}
+
+/// A model on offer as the card says.
+pub fn offer(card: &ModelCard) -> Offer {
+    Offer {
+        id: card.id.clone(),
+        modified: UNIX_EPOCH + Duration::from_secs(card.created),
+        size: card.size,
+        digest: "0123456789abcdef".repeat(4),
+        architecture: "qwen3".into(),
+        quantization: "Q8_0".into(),
+        n_params: card.n_params,
+        n_vocab: card.n_vocab,
+        n_ctx_train: card.n_ctx_train,
+        n_embd: card.n_embd,
+        abilities: card.abilities,
     }
 }

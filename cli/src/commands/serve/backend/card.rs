@@ -1,8 +1,10 @@
-//! What is known of a model before a request names it.
+//! What is known of a loaded model.
 
 use serde_json::Value;
 
-/// One model on offer.
+use super::Abilities;
+
+/// A loaded model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelCard {
     /// The name clients use.
@@ -13,9 +15,13 @@ pub struct ModelCard {
     pub n_vocab: u32,
     /// Tokens one request may use, prompt and answer together.
     pub n_ctx: u32,
+    /// Tokens all requests together may use.
+    pub n_ctx_total: u32,
+    /// Requests served at once.
+    pub slots: u32,
     /// Tokens the model was trained for.
     pub n_ctx_train: u32,
-    /// Width of an embedding.
+    /// Width of the residual stream, and of an embedding.
     pub n_embd: u32,
     /// Weights in the model.
     pub n_params: u64,
@@ -23,10 +29,8 @@ pub struct ModelCard {
     pub size: u64,
     /// How the KV cache is stored.
     pub kv: KvCard,
-    /// Whether images are understood.
-    pub vision: bool,
-    /// Whether audio is understood.
-    pub audio: bool,
+    /// What the model can do.
+    pub abilities: Abilities,
 }
 
 impl ModelCard {

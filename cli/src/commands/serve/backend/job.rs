@@ -87,6 +87,21 @@ pub enum Prompt {
     Text(String),
     /// Token ids, taken as they are; each is in `0..n_vocab`.
     Tokens(Vec<i32>),
+    /// What is before and after the place to fill.
+    Infill(Box<Infill>),
+}
+
+/// A place in a text to fill.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Infill {
+    /// The text before the place.
+    pub prefix: String,
+    /// The text after it.
+    pub suffix: String,
+    /// The beginning of what is to be filled in.
+    pub prompt: String,
+    /// Other files, nearest last: name and text.
+    pub extra: Vec<(String, String)>,
 }
 
 /// What chats and completions have in common.

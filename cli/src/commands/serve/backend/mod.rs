@@ -8,6 +8,10 @@
 mod card;
 mod event;
 mod job;
+mod offer;
+mod running;
+mod vectors;
+mod wanted;
 
 use std::time::Duration;
 
@@ -15,14 +19,18 @@ pub use card::{KvCard, ModelCard};
 pub use event::{
     Alternative, Done, Event, EventSender, EventStream, Finish, SendError, TextPiece, Timings, TokenLogprob, Usage,
 };
-pub use job::{ChatJob, ChatPrompt, CompletionJob, Constraint, Generation, Prompt, TokenPiece, TokenizeJob};
+pub use job::{ChatJob, ChatPrompt, CompletionJob, Constraint, Generation, Infill, Prompt, TokenPiece, TokenizeJob};
 pub use llama_turboquant::CancelToken;
+pub use offer::{Abilities, Details, Offer};
+pub use running::{ModelMemory, Running, SlotAction, SlotReport, SlotStatus};
+pub use vectors::{EmbedJob, Embeddings, RerankJob, Scores};
+pub use wanted::{KeepAlive, Lease, Opened, Wanted};
 
 /// An engine behind the server.
 ///
-/// Every method is called from the async runtime. `chat` and `complete` must not wait for the
-/// engine: they enqueue the job, or refuse it, and return. `tokenize` and `detokenize` run on a
-/// blocking thread and may take their time.
+/// `health`, `running`, `chat` and `complete` are called from the async runtime and must not wait for the
+/// engine: the last two enqueue the job, or refuse it, and return. All others run on a blocking thread and may take their
+/// time.
 ///
 /// # Contract of a stream
 ///
@@ -39,12 +47,34 @@ pub trait Backend: Send + Sync + 'static {
     /// Whether requests can be served now.
     fn health(&self) -> Health;
 
-    /// The models on offer. With exactly one, a request may name any model; with several, the name
-    /// must match.
-    fn models(&self) -> Vec<ModelCard>;
+    /// The models on offer, loaded or not. Blocks: files are read.
+    fn offers(&self) -> Result<Vec<Offer>, BackendError>;
 
-    /// How busy the engine is.
-    fn status(&self) -> QueueStatus;
+    /// All about one of them. Blocks.
+    fn details(&self, name: &str) -> Result<Details, BackendError> {
+        Err(BackendError::NotSupported(format!(
+            "this backend does not describe models, `{name}` among them"
+        )))
+    }
+
+    /// The model a request means, loaded, if need be by unloading others. Blocks for as long as that takes; `cancel` is set
+    /// when the client has gone. Jobs name the model by the id on its card, and the caller keeps the lease until they are done.
+    fn open(&self, wanted: &Wanted, cancel: &CancelToken) -> Result<Opened, BackendError>;
+
+    /// Unloads a model when its running jobs have ended; false if it was not loaded.
+    fn unload(&self, name: &str) -> Result<bool, BackendError> {
+        Err(BackendError::NotSupported(format!(
+            "this backend keeps its models, `{name}` among them"
+        )))
+    }
+
+    /// The models that are loaded, and what they are doing.
+    fn running(&self) -> Vec<Running>;
+
+    /// Does something with a slot of a loaded model. Blocks; a busy slot is an error.
+    fn slot(&self, _model: &str, _slot: u32, _action: SlotAction) -> Result<SlotReport, BackendError> {
+        Err(BackendError::NotSupported("this backend does not save slots".into()))
+    }
 
     /// Starts a chat: the backend applies the model's template, and splits reasoning and tool calls
     /// from the text.
@@ -52,6 +82,21 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Starts a plain completion: no template, and only `Text` events in between.
     fn complete(&self, job: CompletionJob) -> Result<EventStream, BackendError>;
+
+    /// The text that the model's template makes of a chat. Blocks.
+    fn render(&self, _model: &str, _prompt: ChatPrompt) -> Result<String, BackendError> {
+        Err(BackendError::NotSupported("this backend has no templates".into()))
+    }
+
+    /// Embeds texts. Blocks.
+    fn embed(&self, _job: EmbedJob) -> Result<Embeddings, BackendError> {
+        Err(BackendError::NotSupported("this backend does not embed".into()))
+    }
+
+    /// Scores documents. Blocks.
+    fn rerank(&self, _job: RerankJob) -> Result<Scores, BackendError> {
+        Err(BackendError::NotSupported("this backend does not rerank".into()))
+    }
 
     /// Splits text into tokens.
     fn tokenize(&self, _job: TokenizeJob) -> Result<Vec<TokenPiece>, BackendError> {
@@ -73,19 +118,6 @@ pub enum Health {
     Ready,
     /// The model could not be loaded, or the engine stopped for good; the text says why.
     Failed(String),
-}
-
-/// How busy the engine is, at one instant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QueueStatus {
-    /// Sequences that can be decoded at once.
-    pub slots: u32,
-    /// Slots in use.
-    pub busy: u32,
-    /// Jobs that wait for a slot.
-    pub queued: u32,
-    /// Jobs that may wait before new ones are refused.
-    pub queue_limit: u32,
 }
 
 /// Why a job was not accepted or did not finish.
@@ -116,6 +148,9 @@ pub enum BackendError {
         /// When trying again makes sense.
         retry_after: Duration,
     },
+    /// No model of that name is on offer.
+    #[error("model '{0}' not found")]
+    UnknownModel(String),
     /// The model is not loaded yet.
     #[error("loading model")]
     Loading,

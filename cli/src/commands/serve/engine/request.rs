@@ -1,8 +1,8 @@
 //! Jobs of the HTTP layer as the library takes them.
 
-use super::{Loaded, backend_error};
-use crate::commands::serve::backend::{self, BackendError, ChatJob, CompletionJob, Constraint, Prompt};
-use llama_turboquant::engine::chat::{ChatParser, ChatRequest, ToolChoice};
+use super::{backend_error, loaded::Loaded};
+use crate::commands::serve::backend::{self, BackendError, ChatJob, ChatPrompt, CompletionJob, Constraint, Prompt};
+use llama_turboquant::engine::chat::{ChatParser, ChatRequest, ChatTemplate, ToolChoice};
 use llama_turboquant::engine::grammar::Grammar;
 use llama_turboquant::engine::sampler::SamplingParams;
 use llama_turboquant::generate::GenParams;
@@ -25,25 +25,9 @@ type Chat = (Vec<Token>, GenParams, ChatParser, bool);
 
 /// Applies the template.
 pub(super) fn chat(loaded: &Loaded, job: ChatJob) -> Result<Chat, BackendError> {
-    let template = loaded.template.as_ref().ok_or_else(|| {
-        BackendError::invalid("this model has no chat template; use /v1/completions, or serve a model that has one")
-    })?;
+    let template = template(loaded)?;
     let params = params(&job.generation);
-    let mut request = ChatRequest {
-        messages: array(job.prompt.messages),
-        tools: job.prompt.tools.map(array).unwrap_or_default(),
-        tool_choice: job
-            .prompt
-            .tool_choice
-            .map_or(ToolChoice::Auto, |choice| ToolChoice::Json(json!(choice))),
-        parallel_tool_calls: job.prompt.parallel_tool_calls,
-        enable_thinking: job.prompt.thinking,
-        reasoning_effort: job.prompt.reasoning_effort,
-        ..ChatRequest::new()
-    };
-    if let Some(Value::Object(kwargs)) = job.prompt.template_kwargs {
-        request.chat_template_kwargs = Some(kwargs);
-    }
+    let mut request = chat_request(job.prompt);
     match job.generation.constraint {
         Constraint::Free => {}
         Constraint::JsonObject => request.json_schema = Some(json!({"type": "object"})),
@@ -55,6 +39,36 @@ pub(super) fn chat(loaded: &Loaded, job: ChatJob) -> Result<Chat, BackendError> 
     check_room(loaded, &tokens)?;
     let parser = prompt.parser().map_err(backend_error)?;
     Ok((tokens, params.answering(&prompt), parser, job.generation.cache_prompt))
+}
+
+/// The text that the template makes of a chat.
+pub(super) fn render(loaded: &Loaded, prompt: ChatPrompt) -> Result<String, BackendError> {
+    let prompt = template(loaded)?.apply(&chat_request(prompt)).map_err(backend_error)?;
+    Ok(prompt.text().to_owned())
+}
+
+fn template(loaded: &Loaded) -> Result<&ChatTemplate, BackendError> {
+    loaded.template.as_ref().ok_or_else(|| {
+        BackendError::invalid("this model has no chat template; use /v1/completions, or serve a model that has one")
+    })
+}
+
+fn chat_request(prompt: ChatPrompt) -> ChatRequest {
+    let mut request = ChatRequest {
+        messages: array(prompt.messages),
+        tools: prompt.tools.map(array).unwrap_or_default(),
+        tool_choice: prompt
+            .tool_choice
+            .map_or(ToolChoice::Auto, |choice| ToolChoice::Json(json!(choice))),
+        parallel_tool_calls: prompt.parallel_tool_calls,
+        enable_thinking: prompt.thinking,
+        reasoning_effort: prompt.reasoning_effort,
+        ..ChatRequest::new()
+    };
+    if let Some(Value::Object(kwargs)) = prompt.template_kwargs {
+        request.chat_template_kwargs = Some(kwargs);
+    }
+    request
 }
 
 fn array(value: Value) -> Vec<Value> {
@@ -90,6 +104,7 @@ pub(super) fn completion(loaded: &Loaded, job: CompletionJob) -> Result<Completi
         _ if !job.echo => None,
         Prompt::Text(text) => Some(text),
         Prompt::Tokens(tokens) => Some(model.detokenize(&tokens, true).map_err(backend_error)?),
+        Prompt::Infill(_) => None,
     };
     Ok((tokens, params, echo, job.generation.cache_prompt))
 }
@@ -98,6 +113,7 @@ fn tokens(model: &Model, prompt: &Prompt) -> Result<Vec<Token>, BackendError> {
     let tokens = match prompt {
         Prompt::Text(text) => model.tokenize(text, true, true).map_err(backend_error)?,
         Prompt::Tokens(tokens) => tokens.clone(),
+        Prompt::Infill(_) => return Err(BackendError::NotSupported("infill is not supported yet".into())),
     };
     if !tokens.is_empty() {
         return Ok(tokens);

@@ -9,7 +9,6 @@ use crate::commands::serve::backend::{ChatJob, ChatPrompt, Constraint, ModelCard
 use crate::commands::serve::body::Fields;
 use crate::commands::serve::choices::Job;
 use crate::commands::serve::error::ApiError;
-use crate::commands::serve::state::AppState;
 
 /// A valid chat request.
 #[derive(Clone, Debug)]
@@ -26,14 +25,13 @@ pub struct ChatRequest {
 
 impl ChatRequest {
     /// Checks a body; returns the job of each choice with it.
-    pub fn parse(body: &Map<String, Value>, state: &AppState) -> Result<(Self, Vec<Job>), ApiError> {
+    pub fn parse(body: &Map<String, Value>, card: &ModelCard) -> Result<(Self, Vec<Job>), ApiError> {
         let fields = Fields(body);
-        let card = state.model(fields.str("model")?)?;
-        let n = generation::n(fields, state)?;
-        let mut generation = generation::generation(fields, &card)?;
+        let n = generation::n(fields, card)?;
+        let mut generation = generation::generation(fields, card)?;
         generation.logprobs = logprobs(fields)?;
 
-        let (prompt, named_tool) = prompt(fields, &card)?;
+        let (prompt, named_tool) = prompt(fields, card)?;
         if prompt.tools.is_some() && matches!(generation.constraint, Constraint::Grammar(_)) {
             return Err(ApiError::param(
                 "grammar",
@@ -51,7 +49,7 @@ impl ChatRequest {
         let delivery = generation::delivery(fields)?;
         Ok((
             Self {
-                model: card.id,
+                model: card.id.clone(),
                 choices: n,
                 delivery,
                 named_tool,

@@ -24,10 +24,9 @@ pub struct CompletionRequest {
 
 impl CompletionRequest {
     /// Checks a body; returns the job of each choice with it.
-    pub fn parse(body: &Map<String, Value>, state: &AppState) -> Result<(Self, Vec<Job>), ApiError> {
+    pub fn parse(body: &Map<String, Value>, card: &ModelCard, state: &AppState) -> Result<(Self, Vec<Job>), ApiError> {
         let fields = Fields(body);
-        let card = state.model(fields.str("model")?)?;
-        let n = generation::n(fields, state)?;
+        let n = generation::n(fields, card)?;
         if fields
             .int("best_of", 1..=i64::from(i32::MAX))?
             .is_some_and(|best_of: usize| best_of != n)
@@ -40,11 +39,11 @@ impl CompletionRequest {
         if fields.str("suffix")?.is_some_and(|suffix| !suffix.is_empty()) {
             return Err(ApiError::param("suffix", "is not supported"));
         }
-        let mut generation = generation::generation(fields, &card)?;
+        let mut generation = generation::generation(fields, card)?;
         generation.logprobs = fields.int("logprobs", 0..=MAX_LOGPROBS)?;
         let echo = fields.bool("echo")?.unwrap_or(false);
 
-        let prompts = prompts(fields, &card)?;
+        let prompts = prompts(fields, card)?;
         let limit = state.settings.max_choices;
         if prompts.len().saturating_mul(n) > limit {
             return Err(ApiError::param(
@@ -67,7 +66,7 @@ impl CompletionRequest {
         let delivery = generation::delivery(fields)?;
         Ok((
             Self {
-                model: card.id,
+                model: card.id.clone(),
                 choices: jobs.len(),
                 n,
                 delivery,

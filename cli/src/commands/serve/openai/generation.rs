@@ -3,16 +3,20 @@
 use serde_json::Value;
 
 use super::sampling::{sampling, seed_for};
-use crate::commands::serve::backend::{Constraint, Generation, ModelCard};
+use crate::commands::serve::backend::{Constraint, Generation, ModelCard, Wanted};
 use crate::commands::serve::body::Fields;
 use crate::commands::serve::error::ApiError;
-use crate::commands::serve::state::AppState;
 
 /// Stop strings one request may have; OpenAI allows 4.
 const MAX_STOP: usize = 64;
 
 /// Most alternatives per token that can be asked for, as with OpenAI.
 pub const MAX_LOGPROBS: i64 = 20;
+
+/// Reads which model is meant, and how long it is to stay loaded.
+pub fn wanted(fields: Fields<'_>) -> Result<Wanted, ApiError> {
+    Ok(Wanted::named(fields.str("model")?))
+}
 
 /// How the answer is to be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +54,9 @@ pub fn generation(fields: Fields<'_>, card: &ModelCard) -> Result<Generation, Ap
 }
 
 /// Reads `n`, the number of answers per prompt.
-pub fn n(fields: Fields<'_>, state: &AppState) -> Result<usize, ApiError> {
+pub fn n(fields: Fields<'_>, card: &ModelCard) -> Result<usize, ApiError> {
     let n: usize = fields.int("n", 1..=i64::from(i32::MAX))?.unwrap_or(1);
-    let slots = state.backend.status().slots.max(1) as usize;
+    let slots = card.slots.max(1) as usize;
     if n > slots {
         let message = format!("is {n}, but this server has {slots} slots; start it with more, or ask for fewer");
         return Err(ApiError::param("n", message));

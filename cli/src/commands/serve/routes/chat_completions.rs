@@ -5,12 +5,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 
-use crate::commands::serve::body::Body;
+use crate::commands::serve::body::{Body, Fields};
 use crate::commands::serve::choices::Choices;
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::openai::chat_answer::ChatAnswer;
 use crate::commands::serve::openai::chat_request::ChatRequest;
 use crate::commands::serve::openai::chat_stream::ChatStream;
+use crate::commands::serve::openai::generation::wanted;
 use crate::commands::serve::state::AppState;
 use crate::commands::serve::stream;
 
@@ -22,8 +23,9 @@ pub fn router() -> Router<AppState> {
 }
 
 async fn chat(State(state): State<AppState>, Body(body): Body) -> Result<Response, ApiError> {
-    let (request, jobs) = ChatRequest::parse(&body, &state)?;
-    let choices = Choices::start(&state, jobs)?;
+    let model = state.open(wanted(Fields(&body))?).await?;
+    let (request, jobs) = ChatRequest::parse(&body, &model.card)?;
+    let choices = Choices::start(&state, &model, jobs)?;
     if request.delivery.stream {
         let answer = ChatStream::new(&request, &state);
         return stream::respond(choices, answer, state.settings.ping_interval).await;

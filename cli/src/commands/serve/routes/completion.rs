@@ -8,10 +8,11 @@ use axum::{Json, Router};
 use serde::Serialize;
 
 use crate::commands::serve::backend::{Done, Event, Finish};
-use crate::commands::serve::body::Body;
+use crate::commands::serve::body::{Body, Fields};
 use crate::commands::serve::choices::Choices;
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::openai::completion_request::CompletionRequest;
+use crate::commands::serve::openai::generation::wanted;
 use crate::commands::serve::openai::parts::TimingsBlock;
 use crate::commands::serve::sse;
 use crate::commands::serve::state::AppState;
@@ -23,8 +24,9 @@ pub fn router() -> Router<AppState> {
 }
 
 async fn complete(State(state): State<AppState>, Body(body): Body) -> Result<Response, ApiError> {
-    let (request, jobs) = CompletionRequest::parse(&body, &state)?;
-    let mut choices = Choices::start(&state, jobs)?;
+    let model = state.open(wanted(Fields(&body))?).await?;
+    let (request, jobs) = CompletionRequest::parse(&body, &model.card, &state)?;
+    let mut choices = Choices::start(&state, &model, jobs)?;
     if request.delivery.stream {
         let answer = NativeStream { model: request.model };
         return stream::respond(choices, answer, state.settings.ping_interval).await;

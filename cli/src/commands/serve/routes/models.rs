@@ -1,13 +1,15 @@
-//! `GET /v1/models` and `/v1/models/{id}`: what is served.
+//! `GET /v1/models` and `/v1/models/{id}`: what is on offer.
+
+use std::time::UNIX_EPOCH;
 
 use axum::extract::{Path, State};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use crate::commands::serve::backend::ModelCard;
+use crate::commands::serve::backend::{Offer, Running};
 use crate::commands::serve::error::ApiError;
-use crate::commands::serve::state::AppState;
+use crate::commands::serve::state::{AppState, blocking};
 
 /// The routes. The id takes the rest of the path: names such as `org/model` have slashes, which not
 /// every SDK escapes.
@@ -19,33 +21,41 @@ pub fn router() -> Router<AppState> {
         .route("/models/{*id}", get(retrieve))
 }
 
-async fn list(State(state): State<AppState>) -> Json<Value> {
-    let models: Vec<Value> = state.backend.models().iter().map(describe).collect();
-    Json(json!({ "object": "list", "data": models }))
+async fn list(State(state): State<AppState>) -> Result<Json<Value>, ApiError> {
+    Ok(Json(json!({ "object": "list", "data": described(&state).await? })))
 }
 
 async fn retrieve(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
-    let cards = state.backend.models();
-    let card = cards
-        .iter()
-        .find(|card| card.id == id)
-        .ok_or_else(|| ApiError::model_not_found(&id))?;
-    Ok(Json(describe(card)))
+    let models = described(&state).await?;
+    let found = models.into_iter().find(|model| model["id"] == id.as_str());
+    found.map(Json).ok_or_else(|| ApiError::model_not_found(&id))
 }
 
-fn describe(card: &ModelCard) -> Value {
+async fn described(state: &AppState) -> Result<Vec<Value>, ApiError> {
+    let backend = state.backend.clone();
+    let offers = blocking(move || backend.offers()).await?;
+    let running = state.backend.running();
+    let loaded = |offer: &Offer| running.iter().find(|running| running.card.id == offer.id);
+    Ok(offers.iter().map(|offer| describe(offer, loaded(offer))).collect())
+}
+
+fn describe(offer: &Offer, running: Option<&Running>) -> Value {
+    let created = offer
+        .modified
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     json!({
-        "id": card.id,
+        "id": offer.id,
         "object": "model",
-        "created": card.created,
+        "created": created,
         "owned_by": "turboquant",
         "meta": {
-            "n_vocab": card.n_vocab,
-            "n_ctx": card.n_ctx,
-            "n_ctx_train": card.n_ctx_train,
-            "n_embd": card.n_embd,
-            "n_params": card.n_params,
-            "size": card.size,
+            "n_vocab": offer.n_vocab,
+            "n_ctx": running.map(|running| running.card.n_ctx),
+            "n_ctx_train": offer.n_ctx_train,
+            "n_embd": offer.n_embd,
+            "n_params": offer.n_params,
+            "size": offer.size,
         },
     })
 }

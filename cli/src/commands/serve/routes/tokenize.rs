@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::commands::serve::backend::{TokenPiece, TokenizeJob};
 use crate::commands::serve::body::{Body, Fields};
 use crate::commands::serve::error::ApiError;
-use crate::commands::serve::routes::blocking;
-use crate::commands::serve::state::AppState;
+use crate::commands::serve::openai::generation::wanted;
+use crate::commands::serve::state::{AppState, blocking};
 
 /// The route.
 pub fn router() -> Router<AppState> {
@@ -18,8 +18,9 @@ pub fn router() -> Router<AppState> {
 
 async fn tokenize(State(state): State<AppState>, Body(body): Body) -> Result<Json<Value>, ApiError> {
     let fields = Fields(&body);
+    let model = state.open(wanted(fields)?).await?;
     let job = TokenizeJob {
-        model: state.model(fields.str("model")?)?.id,
+        model: model.card.id.clone(),
         content: fields
             .str("content")?
             .ok_or_else(|| ApiError::param("content", "is required"))?

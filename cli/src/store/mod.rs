@@ -1,0 +1,47 @@
+//! Models by name: which file a name stands for, and what was said about it.
+
+use serde_json::{Map, Value};
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+/// A model that can be loaded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The name clients use.
+    pub name: String,
+    /// Its file, the first of several shards; `None`: the embedded model.
+    pub file: Option<PathBuf>,
+    /// Bytes of all its files.
+    pub size: u64,
+    /// When the file was last written.
+    pub modified: SystemTime,
+    /// SHA-256 of the file in hexadecimal digits, where it is known (it was downloaded under it).
+    pub sha256: Option<String>,
+    /// The name of the model that an alias was made from.
+    pub parent: Option<String>,
+    /// A system prompt for chats that bring none.
+    pub system: Option<String>,
+    /// A chat template instead of the file's.
+    pub template: Option<String>,
+    /// Options for requests that leave them open, by Ollama's names (`num_ctx`, `temperature`, ...).
+    pub parameters: Map<String, Value>,
+}
+
+/// Names and what they stand for. Read anew for each request, so files may come and go while a server runs.
+pub trait Catalog: Send + Sync + 'static {
+    /// All models, sorted by name.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    fn entries(&self) -> anyhow::Result<Vec<Entry>>;
+
+    /// The model of that name; `name` and `name:latest` are the same.
+    ///
+    /// # Errors
+    /// As [`entries`](Self::entries).
+    fn find(&self, name: &str) -> anyhow::Result<Option<Entry>> {
+        let plain = |name: &str| name.strip_suffix(":latest").unwrap_or(name).to_owned();
+        let wanted = plain(name);
+        Ok(self.entries()?.into_iter().find(|entry| plain(&entry.name) == wanted))
+    }
+}
