@@ -24,10 +24,8 @@ fn served(options: &[&str]) -> (axum::Router, Arc<Engine>) {
         unreachable!()
     };
     llama_turboquant::Backend::init().unwrap();
-    let engine = Arc::new(Engine::new("tiny".into(), args.queue));
-    engine
-        .load(&ModelSettings::new(&args.model, args.parallel).unwrap())
-        .unwrap();
+    let settings = ModelSettings::new(&args.model, args.parallel).unwrap();
+    let engine = Arc::new(Engine::of_model("tiny", &settings, args.queue).unwrap());
     (app(AppState::new(engine.clone(), Settings::default())), engine)
 }
 

@@ -8,6 +8,7 @@ pub mod lists;
 pub mod measure;
 pub mod needle;
 pub mod perplexity;
+pub mod pool;
 pub mod prompts;
 pub mod report;
 pub mod sensitivity;
@@ -124,6 +125,8 @@ pub struct ServeArgs {
     /// Name of the model for clients; default: its file name. [-a]
     #[arg(short, long, value_name = "NAME")]
     pub alias: Option<String>,
+    #[command(flatten)]
+    pub pool: pool::PoolArgs,
     #[command(flatten)]
     pub model: ModelArgs,
 }

@@ -156,6 +156,11 @@ impl From<BackendError> for ApiError {
                 error.0.retry = Retry::After(retry_after);
                 error
             }
+            BackendError::Busy { message, retry_after } => {
+                let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, message);
+                error.0.retry = Retry::After(retry_after);
+                error
+            }
             BackendError::UnknownModel(name) => Self::model_not_found(&name),
             BackendError::Loading => {
                 let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "Loading model");

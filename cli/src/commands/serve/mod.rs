@@ -18,6 +18,7 @@ pub mod engine;
 pub mod error;
 pub mod guard;
 pub mod ids;
+pub mod keep_alive;
 pub mod listen;
 pub mod openai;
 pub mod routes;

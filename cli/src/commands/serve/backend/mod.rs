@@ -28,7 +28,7 @@ pub use wanted::{KeepAlive, Lease, Opened, Wanted};
 
 /// An engine behind the server.
 ///
-/// `health`, `running`, `chat` and `complete` are called from the async runtime and must not wait for the
+/// `health`, `running`, `loading`, `chat` and `complete` are called from the async runtime and must not wait for the
 /// engine: the last two enqueue the job, or refuse it, and return. All others run on a blocking thread and may take their
 /// time.
 ///
@@ -70,6 +70,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The models that are loaded, and what they are doing.
     fn running(&self) -> Vec<Running>;
+
+    /// Names of the models that are being loaded. Does not wait.
+    fn loading(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Does something with a slot of a loaded model. Blocks; a busy slot is an error.
     fn slot(&self, _model: &str, _slot: u32, _action: SlotAction) -> Result<SlotReport, BackendError> {
@@ -145,6 +150,14 @@ pub enum BackendError {
     /// The queue is full.
     #[error("the queue is full")]
     Overloaded {
+        /// When trying again makes sense.
+        retry_after: Duration,
+    },
+    /// Others are in the way; the text says how.
+    #[error("{message}")]
+    Busy {
+        /// What is in the way, for the caller.
+        message: String,
         /// When trying again makes sense.
         retry_after: Duration,
     },

@@ -10,6 +10,7 @@ use crate::commands::serve::state::unix_time;
 use crate::settings::{ModelSettings, human_bytes};
 use llama_turboquant::engine::chat::{ChatRequest, ChatTemplate};
 use llama_turboquant::generate::GenParams;
+use llama_turboquant::kv::LayerTypes;
 use llama_turboquant::scheduler::{Job, JobSink, Scheduler};
 use llama_turboquant::{CancelToken, Context, KvType, Model, ModelMeta, Pooling, Token};
 use serde_json::{Value, json};
@@ -20,30 +21,36 @@ pub(super) struct Loaded {
     pub(super) scheduler: Scheduler,
     pub(super) template: Option<ChatTemplate>,
     pub(super) card: ModelCard,
-    memory: ModelMemory,
+    /// Types of the cache, layer by layer.
+    pub(super) kv: Vec<LayerTypes>,
+    pub(super) memory: ModelMemory,
 }
 
 impl Loaded {
-    /// Loads a model that clients will know as `name`; at most `queue_limit` of its jobs wait. Blocks.
+    /// Loads a model that clients will know as `name`, with `template` instead of its own where there is one; at most
+    /// `queue_limit` of its jobs wait. Blocks.
     pub(super) fn load(
         name: String,
+        template: Option<&str>,
         settings: &ModelSettings,
         queue_limit: usize,
         cancel: &CancelToken,
     ) -> anyhow::Result<Self> {
         let model = settings.engine.load(cancel)?;
-        let template = if model.meta().chat_template {
-            Some(ChatTemplate::from_model(&model)?)
-        } else {
-            None
+        let template = match template {
+            Some(jinja) => Some(ChatTemplate::with_override(&model, jinja)?),
+            None if model.meta().chat_template => Some(ChatTemplate::from_model(&model)?),
+            None => None,
         };
         let context = settings.create_context(&model)?;
         let memory = occupied(&context)?;
         let card = card(name, &model, &context, template.as_ref())?;
+        let kv = context.kv().layers.clone();
         Ok(Self {
             scheduler: Scheduler::start(context, queue_limit),
             template,
             card,
+            kv,
             memory,
         })
     }
