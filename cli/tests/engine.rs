@@ -6,7 +6,7 @@ use clap::Parser;
 use http_body_util::BodyExt;
 use llama_turboquant_cli::args::{Args, Command};
 use llama_turboquant_cli::commands::serve::backend::Backend;
-use llama_turboquant_cli::commands::serve::engine::Engine;
+use llama_turboquant_cli::commands::serve::engine::{Engine, SlotSettings};
 use llama_turboquant_cli::commands::serve::{AppState, Settings, app};
 use llama_turboquant_cli::settings::ModelSettings;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ fn served(options: &[&str]) -> (axum::Router, Arc<Engine>) {
         unreachable!()
     };
     llama_turboquant::Backend::init().unwrap();
-    let engine = Arc::new(Engine::new("tiny".into(), args.queue));
+    let engine = Arc::new(Engine::new("tiny".into(), args.queue).with_slots(SlotSettings::new(&args.slots).unwrap()));
     engine
         .load(&ModelSettings::new(&args.model, args.parallel).unwrap())
         .unwrap();

@@ -12,9 +12,11 @@ pub mod prompts;
 pub mod report;
 pub mod sensitivity;
 pub mod session;
+mod slots;
 
 pub use bench::BenchArgs;
 pub use engine::{EngineArgs, ModelArgs, SamplingArgs};
+pub use slots::SlotArgs;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::ffi::OsString;
@@ -125,6 +127,8 @@ pub struct ServeArgs {
     #[arg(short, long, value_name = "NAME")]
     pub alias: Option<String>,
     #[command(flatten)]
+    pub slots: SlotArgs,
+    #[command(flatten)]
     pub model: ModelArgs,
 }
 
@@ -205,6 +209,7 @@ const SHORT: &[(&str, &str)] = &[
     ("-ctv", "--cache-type-v"),
     ("-ngl", "--gpu-layers"),
     ("-np", "--parallel"),
+    ("-cram", "--cache-ram"),
     ("-tb", "--threads-batch"),
     ("-ub", "--ubatch-size"),
     ("-nkvo", "--no-kv-offload"),

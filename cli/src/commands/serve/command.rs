@@ -1,7 +1,7 @@
 //! The command itself: settings, port, model, then the server.
 
 use crate::args::ServeArgs;
-use crate::commands::serve::engine::Engine;
+use crate::commands::serve::engine::{Engine, SlotSettings};
 use crate::commands::serve::guard::ApiKeys;
 use crate::commands::serve::{AppState, Settings, bind, interrupted, serve};
 use crate::settings::ModelSettings;
@@ -20,6 +20,7 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
         bail!("--parallel must be at least 1");
     }
     let settings = ModelSettings::new(&args.model, args.parallel)?;
+    let slots = SlotSettings::new(&args.slots)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2) // the engine needs the cores; two threads move bytes fast enough
         .enable_all()
@@ -30,10 +31,8 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
         let listener = bind(addr).await?;
         let addr = listener.local_addr().context("cannot read the address of the socket")?;
 
-        let engine = Arc::new(Engine::new(
-            args.alias.clone().unwrap_or_else(|| settings.engine.model_name()),
-            args.queue,
-        ));
+        let name = args.alias.clone().unwrap_or_else(|| settings.engine.model_name());
+        let engine = Arc::new(Engine::new(name, args.queue).with_slots(slots));
         let keys = ApiKeys::new(args.api_key.clone());
         let state = AppState::new(
             engine.clone(),

@@ -3,14 +3,17 @@
 mod answer;
 mod loaded;
 mod request;
+mod slots;
 
 use crate::commands::serve::backend::{
     Backend, BackendError, ChatJob, ChatPrompt, CompletionJob, EventStream, Health, Lease, Offer, Opened, Running,
-    TokenPiece, TokenizeJob, Wanted,
+    SlotAction, SlotReport, TokenPiece, TokenizeJob, Wanted,
 };
 use crate::settings::ModelSettings;
 use llama_turboquant::scheduler::SubmitError;
 use llama_turboquant::{CancelToken, Error};
+pub use slots::{SlotSettings, is_plain};
+
 use loaded::Loaded;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, UNIX_EPOCH};
@@ -22,6 +25,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub struct Engine {
     name: String,
     queue_limit: usize,
+    slots: SlotSettings,
     loading: CancelToken,
     state: RwLock<EngineState>,
 }
@@ -38,9 +42,19 @@ impl Engine {
         Self {
             name,
             queue_limit,
+            slots: SlotSettings {
+                folder: None,
+                prompt_cache: Some(0),
+            },
             loading: CancelToken::new(),
             state: RwLock::new(EngineState::Loading),
         }
+    }
+
+    /// The same with these settings for slots.
+    #[must_use]
+    pub fn with_slots(self, slots: SlotSettings) -> Self {
+        Self { slots, ..self }
     }
 
     /// Loads the model and starts serving it. Blocks.
@@ -48,7 +62,13 @@ impl Engine {
     /// # Errors
     /// What [`EngineSettings::load`](crate::settings::EngineSettings::load) and [`ModelSettings::create_context`] say.
     pub fn load(&self, settings: &ModelSettings) -> anyhow::Result<()> {
-        let loaded = Loaded::load(self.name.clone(), settings, self.queue_limit, &self.loading);
+        let loaded = Loaded::load(
+            self.name.clone(),
+            settings,
+            self.queue_limit,
+            &self.slots,
+            &self.loading,
+        );
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match loaded {
             Ok(loaded) => {
@@ -160,6 +180,10 @@ impl Backend for Engine {
 
     fn running(&self) -> Vec<Running> {
         self.loaded().map(|loaded| vec![loaded.running()]).unwrap_or_default()
+    }
+
+    fn slot(&self, _model: &str, slot: u32, action: SlotAction) -> Result<SlotReport, BackendError> {
+        self.loaded()?.slot(slot, action)
     }
 
     fn chat(&self, job: ChatJob) -> Result<EventStream, BackendError> {
