@@ -13,9 +13,11 @@ pub mod prompts;
 pub mod report;
 pub mod sensitivity;
 pub mod session;
+mod slots;
 
 pub use bench::BenchArgs;
 pub use engine::{EngineArgs, ModelArgs, SamplingArgs};
+pub use slots::SlotArgs;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::ffi::OsString;
@@ -128,6 +130,8 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub pool: pool::PoolArgs,
     #[command(flatten)]
+    pub slots: SlotArgs,
+    #[command(flatten)]
     pub model: ModelArgs,
 }
 
@@ -208,6 +212,7 @@ const SHORT: &[(&str, &str)] = &[
     ("-ctv", "--cache-type-v"),
     ("-ngl", "--gpu-layers"),
     ("-np", "--parallel"),
+    ("-cram", "--cache-ram"),
     ("-tb", "--threads-batch"),
     ("-ub", "--ubatch-size"),
     ("-nkvo", "--no-kv-offload"),

@@ -28,6 +28,7 @@ pub fn app(state: AppState) -> Router {
         .merge(routes::chat_completions::router())
         .merge(routes::completions::router())
         .merge(routes::completion::router())
+        .merge(routes::slot_actions::router())
         .merge(routes::tokenize::router())
         .merge(routes::detokenize::router())
         .fallback(not_found)

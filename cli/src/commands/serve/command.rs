@@ -1,7 +1,7 @@
 //! The command itself: settings, port, model, then the server.
 
 use crate::args::ServeArgs;
-use crate::commands::serve::engine::{Catalogs, Engine, FixedCatalog, FolderCatalog, Limits};
+use crate::commands::serve::engine::{Catalogs, Engine, FixedCatalog, FolderCatalog, Limits, SlotSettings};
 use crate::commands::serve::guard::ApiKeys;
 use crate::commands::serve::{AppState, Settings, bind, interrupted, serve};
 use crate::settings::ModelSettings;
@@ -22,6 +22,7 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
     }
     let settings = ModelSettings::new(&args.model, args.parallel)?;
     let (catalog, start_up) = on_offer(&args, &settings)?;
+    let limits = limits(&args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2) // the engine needs the cores; two threads move bytes fast enough
         .enable_all()
@@ -32,7 +33,7 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
         let listener = bind(addr).await?;
         let addr = listener.local_addr().context("cannot read the address of the socket")?;
 
-        let engine = Arc::new(Engine::new(catalog, settings, limits(&args), start_up)?);
+        let engine = Arc::new(Engine::new(catalog, settings, limits, start_up)?);
         let keys = ApiKeys::new(args.api_key.clone());
         let state = AppState::new(
             engine.clone(),
@@ -94,15 +95,16 @@ fn on_offer(args: &ServeArgs, settings: &ModelSettings) -> Result<(Arc<dyn Catal
     ))
 }
 
-fn limits(args: &ServeArgs) -> Limits {
+fn limits(args: &ServeArgs) -> Result<Limits> {
     let limits = Limits::default();
-    Limits {
+    Ok(Limits {
         queue: args.queue,
         models: args.pool.models_max,
         keep_alive: args.pool.keep_alive.unwrap_or(limits.keep_alive),
         keep_start_up: args.pool.keep_alive.unwrap_or(limits.keep_start_up),
+        slots: SlotSettings::new(&args.slots)?,
         ..limits
-    }
+    })
 }
 
 fn announce(engine: &Engine, addr: SocketAddr) {

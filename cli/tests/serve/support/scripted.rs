@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::serve::backend::{
     Abilities, Backend, BackendError, CancelToken, ChatJob, CompletionJob, Event, EventStream, Health, KvCard, Lease,
-    ModelCard, ModelMemory, Offer, Opened, Running, SlotStatus, TokenPiece, TokenizeJob, Wanted,
+    ModelCard, ModelMemory, Offer, Opened, PromptCacheUse, Running, SlotStatus, TokenPiece, TokenizeJob, Wanted,
 };
 
 /// One thing a job does.
@@ -198,6 +198,7 @@ impl Backend for Scripted {
                 gpu: 0,
             },
             kv_cells_used: 0,
+            prompt_cache: PromptCacheUse::default(),
             expires: None,
         };
         self.cards.iter().map(running).collect()

@@ -17,6 +17,8 @@ pub enum Event {
         /// Of these, tokens found in the cache.
         n_cached: u32,
     },
+    /// A part of the prompt has been processed. Only for jobs that asked for it.
+    Progress(Progress),
     /// A piece of the answer.
     Text(TextPiece),
     /// A piece of the model's reasoning.
@@ -56,6 +58,19 @@ impl Event {
     pub fn is_last(&self) -> bool {
         matches!(self, Self::Done(_) | Self::Failed(_))
     }
+}
+
+/// How far the processing of a prompt has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Tokens in the prompt.
+    pub total: u32,
+    /// Of these, tokens found in the cache.
+    pub cached: u32,
+    /// Tokens processed so far, those found in the cache included.
+    pub processed: u32,
+    /// Time for them, in milliseconds.
+    pub time_ms: f64,
 }
 
 /// A piece of text and, when asked for, the tokens it is made of.

@@ -123,6 +123,8 @@ pub struct Generation {
     pub constraint: Constraint,
     /// Whether to reuse a cached prefix of the prompt.
     pub cache_prompt: bool,
+    /// Whether to tell how far the processing of the prompt has come.
+    pub return_progress: bool,
     /// Whether to go on past the model's end-of-text tokens.
     pub ignore_eos: bool,
 }

@@ -17,12 +17,13 @@ use std::time::Duration;
 
 pub use card::{KvCard, ModelCard};
 pub use event::{
-    Alternative, Done, Event, EventSender, EventStream, Finish, SendError, TextPiece, Timings, TokenLogprob, Usage,
+    Alternative, Done, Event, EventSender, EventStream, Finish, Progress, SendError, TextPiece, Timings, TokenLogprob,
+    Usage,
 };
 pub use job::{ChatJob, ChatPrompt, CompletionJob, Constraint, Generation, Infill, Prompt, TokenPiece, TokenizeJob};
 pub use llama_turboquant::CancelToken;
 pub use offer::{Abilities, Details, Offer};
-pub use running::{ModelMemory, Running, SlotAction, SlotReport, SlotStatus};
+pub use running::{ModelMemory, PromptCacheUse, Running, SlotAction, SlotReport, SlotStatus};
 pub use vectors::{EmbedJob, Embeddings, RerankJob, Scores};
 pub use wanted::{KeepAlive, Lease, Opened, Wanted};
 
@@ -34,7 +35,7 @@ pub use wanted::{KeepAlive, Lease, Opened, Wanted};
 ///
 /// # Contract of a stream
 ///
-/// `Started`, then any number of `Text`, `Reasoning`, `ToolCallStart` and `ToolCallArguments`, then
+/// `Started`, `Progress` if the job asked for it, then any number of `Text`, `Reasoning`, `ToolCallStart` and `ToolCallArguments`, then
 /// exactly one of `Done` and `Failed`. `Failed` may come at any point, also first. In detail:
 ///
 /// * `Started` is sent once the prompt is templated, tokenized and known to fit; prefill may take

@@ -2,7 +2,7 @@
 
 use super::{backend_error, saturate};
 use crate::commands::serve::backend::{
-    Alternative, Done, Event, EventSender, Finish, TextPiece, Timings, TokenLogprob, Usage,
+    Alternative, Done, Event, EventSender, Finish, Progress, TextPiece, Timings, TokenLogprob, Usage,
 };
 use llama_turboquant::engine::chat::{ChatDelta, ChatParser};
 use llama_turboquant::generate::{FinishReason, Piece};
@@ -10,6 +10,7 @@ use llama_turboquant::scheduler::{JobEvent, JobStats};
 use llama_turboquant::{Error, Model, Result, Token};
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A plain completion.
 pub(super) struct TextAnswer {
@@ -50,6 +51,12 @@ impl TextAnswer {
                     None => Continue(()),
                 }
             }
+            JobEvent::Progress {
+                n_prompt,
+                n_cached,
+                n_done,
+                elapsed,
+            } => self.out.progress(n_prompt, n_cached, n_done, elapsed),
             JobEvent::Piece(piece) => {
                 let logprobs = self.out.logprobs(&piece);
                 if piece.text.is_empty() && logprobs.is_empty() {
@@ -81,6 +88,12 @@ impl ChatAnswer {
     pub(super) fn event(&mut self, event: JobEvent) -> ControlFlow<()> {
         match event {
             JobEvent::Started { n_prompt, n_cached } => self.out.started(n_prompt, n_cached),
+            JobEvent::Progress {
+                n_prompt,
+                n_cached,
+                n_done,
+                elapsed,
+            } => self.out.progress(n_prompt, n_cached, n_done, elapsed),
             JobEvent::Piece(piece) => {
                 self.logprobs.extend(self.out.logprobs(&piece));
                 let deltas = self.parser.push(&piece.text);
@@ -159,6 +172,15 @@ impl Out {
         })
     }
 
+    fn progress(&self, n_prompt: usize, n_cached: usize, n_done: usize, elapsed: Duration) -> ControlFlow<()> {
+        self.send(Event::Progress(Progress {
+            total: saturate(n_prompt),
+            cached: saturate(n_cached),
+            processed: saturate(n_done),
+            time_ms: millis(elapsed),
+        }))
+    }
+
     fn failed(&self, error: Error) -> ControlFlow<()> {
         self.send(Event::Failed(backend_error(error)))
     }
@@ -170,7 +192,6 @@ impl Out {
             FinishReason::Cancelled => return self.failed(Error::Cancelled),
             _ => (Finish::Length, None),
         };
-        let millis = |time: std::time::Duration| time.as_secs_f64() * 1e3;
         self.send(Event::Done(Box::new(Done {
             finish,
             stop_string,
@@ -214,4 +235,8 @@ impl Out {
             top: logprobs.top.iter().map(alternative).collect(),
         }]
     }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }

@@ -122,6 +122,7 @@ impl Pool {
             entry.template.as_deref(),
             &settings,
             self.limits.queue,
+            &self.limits.slots,
             token,
         );
         loaded.map_err(|error| match error.downcast::<Error>() {

@@ -1,18 +1,18 @@
 //! One loaded model: its scheduler, its template, and the jobs it takes.
 
 use super::answer::{ChatAnswer, TextAnswer};
+use super::slots::SlotSettings;
 use super::{RETRY_AFTER, backend_error, request, saturate, submit_error};
 use crate::commands::serve::backend::{
     Abilities, BackendError, ChatJob, ChatPrompt, CompletionJob, Event, EventSender, EventStream, KvCard, ModelCard,
-    ModelMemory, Running, SlotStatus, TokenPiece, TokenizeJob,
+    ModelMemory, PromptCacheUse, Running, SlotStatus, TokenPiece, TokenizeJob,
 };
 use crate::commands::serve::state::unix_time;
 use crate::settings::{ModelSettings, human_bytes};
 use llama_turboquant::engine::chat::{ChatRequest, ChatTemplate};
-use llama_turboquant::generate::GenParams;
 use llama_turboquant::kv::LayerTypes;
-use llama_turboquant::scheduler::{Job, JobSink, Scheduler};
-use llama_turboquant::{CancelToken, Context, KvType, Model, ModelMeta, Pooling, Token};
+use llama_turboquant::scheduler::{Job, JobSink, Scheduler, SchedulerConfig, SlotState};
+use llama_turboquant::{CancelToken, Context, KvType, Model, ModelMeta, Pooling};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ pub(super) struct Loaded {
     /// Types of the cache, layer by layer.
     pub(super) kv: Vec<LayerTypes>,
     pub(super) memory: ModelMemory,
+    pub(super) slots: SlotSettings,
 }
 
 impl Loaded {
@@ -34,6 +35,7 @@ impl Loaded {
         template: Option<&str>,
         settings: &ModelSettings,
         queue_limit: usize,
+        slots: &SlotSettings,
         cancel: &CancelToken,
     ) -> anyhow::Result<Self> {
         let model = settings.engine.load(cancel)?;
@@ -47,7 +49,14 @@ impl Loaded {
         let card = card(name, &model, &context, template.as_ref())?;
         let kv = context.kv().layers.clone();
         Ok(Self {
-            scheduler: Scheduler::start(context, queue_limit),
+            scheduler: Scheduler::with(
+                context,
+                SchedulerConfig {
+                    queue_limit,
+                    prompt_cache: slots.prompt_cache,
+                },
+            ),
+            slots: slots.clone(),
             template,
             card,
             kv,
@@ -72,37 +81,62 @@ impl Loaded {
     /// What it is doing now.
     pub(super) fn running(&self) -> Running {
         let status = self.scheduler.status();
-        let slot = |id| SlotStatus {
-            id: saturate(id),
-            busy: id < status.busy,
-            ..SlotStatus::default()
+        let slot = |slot: SlotState| SlotStatus {
+            id: saturate(slot.id),
+            busy: slot.busy,
+            n_cached: saturate(slot.n_cached),
+            n_prompt: saturate(slot.n_prompt),
+            n_prompt_done: saturate(slot.n_prompt_done),
+            n_decoded: saturate(slot.n_decoded),
         };
         Running {
             card: self.card.clone(),
-            slots: (0..status.slots).map(slot).collect(),
+            slots: self.scheduler.slots().into_iter().map(slot).collect(),
             queued: saturate(status.queued),
             queue_limit: saturate(status.queue_limit),
             memory: self.memory,
-            kv_cells_used: 0,
+            kv_cells_used: saturate(status.cells_used),
+            prompt_cache: PromptCacheUse {
+                limit: status.prompt_cache.limit,
+                entries: saturate(status.prompt_cache.entries),
+                tokens: status.prompt_cache.tokens as u64,
+                bytes: status.prompt_cache.bytes,
+                hits: status.prompt_cache.hits,
+                tokens_saved: status.prompt_cache.tokens_saved,
+            },
             expires: None,
         }
     }
 
     pub(super) fn chat(self: Arc<Self>, job: ChatJob) -> Result<EventStream, BackendError> {
         self.start(move |loaded, sender| {
+            let progress = job.generation.return_progress;
             let (prompt, params, parser, reuse_prefix) = request::chat(loaded, job)?;
             let mut answer = ChatAnswer::new(loaded.scheduler.model().clone(), parser, Arc::clone(sender));
             let sink = JobSink::new(move |event| answer.event(event));
-            Ok(cancellable(prompt, params, reuse_prefix, sink, sender))
+            Ok(Job {
+                prompt,
+                params: params.cancel(sender.cancel_token().clone()),
+                reuse_prefix,
+                progress,
+                sink,
+            })
         })
     }
 
     pub(super) fn complete(self: Arc<Self>, job: CompletionJob) -> Result<EventStream, BackendError> {
         self.start(move |loaded, sender| {
+            let progress = job.generation.return_progress;
             let (prompt, params, echo, reuse_prefix) = request::completion(loaded, job)?;
             let mut answer = TextAnswer::new(loaded.scheduler.model().clone(), echo, Arc::clone(sender));
             let sink = JobSink::new(move |event| answer.event(event));
-            Ok(cancellable(prompt, params, reuse_prefix, sink, sender))
+            Ok(Job {
+                prompt,
+                params: params.cancel(sender.cancel_token().clone()),
+                reuse_prefix,
+                progress,
+                sink,
+            })
         })
     }
 
@@ -227,14 +261,4 @@ fn majority(types: impl Iterator<Item = KvType>) -> String {
         .iter()
         .max_by_key(|ty| types.iter().filter(|other| other == ty).count());
     most.map_or_else(|| "none".into(), ToString::to_string)
-}
-
-/// A job that ends when its client has gone.
-fn cancellable(prompt: Vec<Token>, params: GenParams, reuse_prefix: bool, sink: JobSink, client: &EventSender) -> Job {
-    Job {
-        prompt,
-        params: params.cancel(client.cancel_token().clone()),
-        reuse_prefix,
-        sink,
-    }
 }

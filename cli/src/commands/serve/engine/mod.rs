@@ -9,13 +9,15 @@ mod memory;
 mod pool;
 mod request;
 mod residents;
+mod slots;
 
 pub use catalog::{Catalogs, FixedCatalog, FolderCatalog};
 pub use load::kv_cache_type;
+pub use slots::{SlotSettings, is_plain};
 
 use crate::commands::serve::backend::{
     Backend, BackendError, ChatJob, ChatPrompt, CompletionJob, Details, EventStream, Health, KeepAlive, Offer, Opened,
-    Running, TokenPiece, TokenizeJob, Wanted,
+    Running, SlotAction, SlotReport, TokenPiece, TokenizeJob, Wanted,
 };
 use crate::commands::serve::keep_alive;
 use crate::settings::ModelSettings;
@@ -49,6 +51,8 @@ pub struct Limits {
     pub patience: Duration,
     /// Memory that models can be given now.
     pub available: Available,
+    /// Slots in files and in main memory.
+    pub slots: SlotSettings,
 }
 
 impl Default for Limits {
@@ -62,6 +66,7 @@ impl Default for Limits {
             keep_start_up: KeepAlive::Forever,
             patience: Duration::from_secs(60),
             available: Arc::new(available),
+            slots: SlotSettings::default(),
         }
     }
 }
@@ -114,12 +119,8 @@ impl Engine {
     ///
     /// # Errors
     /// As [`new`](Self::new) and [`load_start_up`](Self::load_start_up).
-    pub fn of_model(name: &str, settings: &ModelSettings, queue: usize) -> anyhow::Result<Self> {
+    pub fn of_model(name: &str, settings: &ModelSettings, limits: Limits) -> anyhow::Result<Self> {
         let catalog = FixedCatalog::of_file(name, settings.engine.file.clone());
-        let limits = Limits {
-            queue,
-            ..Limits::default()
-        };
         let engine = Self::new(Arc::new(catalog), settings.clone(), limits, Some(name.to_owned()))?;
         engine.load_start_up()?;
         Ok(engine)
@@ -255,6 +256,10 @@ impl Backend for Engine {
 
     fn loading(&self) -> Vec<String> {
         self.pool.loading()
+    }
+
+    fn slot(&self, model: &str, slot: u32, action: SlotAction) -> Result<SlotReport, BackendError> {
+        self.loaded(model)?.slot(slot, action)
     }
 
     fn chat(&self, job: ChatJob) -> Result<EventStream, BackendError> {

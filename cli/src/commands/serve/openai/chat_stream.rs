@@ -6,7 +6,9 @@ use crate::commands::serve::backend::{Done, Event};
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::ids::new_id;
 use crate::commands::serve::openai::chat_request::ChatRequest;
-use crate::commands::serve::openai::parts::{ChatLogprobs, Head, Tally, TimingsBlock, UsageBlock, finish_reason};
+use crate::commands::serve::openai::parts::{
+    ChatLogprobs, Head, ProgressBlock, Tally, TimingsBlock, UsageBlock, finish_reason,
+};
 use crate::commands::serve::sse;
 use crate::commands::serve::state::AppState;
 use crate::commands::serve::stream::{Dialect, Frames};
@@ -31,6 +33,8 @@ struct Chunk<'a> {
     usage: Option<UsageBlock>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timings: Option<TimingsBlock>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_progress: Option<ProgressBlock>,
 }
 
 #[derive(Serialize)]
@@ -127,6 +131,7 @@ impl ChatStream {
             choices,
             usage,
             timings,
+            prompt_progress: None,
         }));
     }
 
@@ -170,6 +175,21 @@ impl Dialect for ChatStream {
     fn event(&mut self, choice: usize, event: Event, out: &mut Frames) {
         match event {
             Event::Started { .. } | Event::Failed(_) => {}
+            Event::Progress(progress) => {
+                let choice = ChunkChoice {
+                    index: choice,
+                    delta: Delta::default(),
+                    logprobs: None,
+                    finish_reason: None,
+                };
+                out.push_back(sse::data(&Chunk {
+                    head: &self.head,
+                    choices: &[choice],
+                    usage: None,
+                    timings: None,
+                    prompt_progress: Some(progress.into()),
+                }));
+            }
             Event::Text(piece) => {
                 let delta = Delta {
                     content: Some(&piece.text),

@@ -49,6 +49,7 @@ pub fn generation(fields: Fields<'_>, card: &ModelCard) -> Result<Generation, Ap
         logprobs: None,
         constraint: constraint(fields)?,
         cache_prompt: fields.bool("cache_prompt")?.unwrap_or(true),
+        return_progress: fields.bool("return_progress")?.unwrap_or(false),
         ignore_eos: fields.bool("ignore_eos")?.unwrap_or(false),
     })
 }

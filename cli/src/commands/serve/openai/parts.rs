@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use crate::commands::serve::backend::{Alternative, Done, Finish, Timings, TokenLogprob, Usage};
+use crate::commands::serve::backend::{Alternative, Done, Finish, Progress, Timings, TokenLogprob, Usage};
 use crate::commands::serve::ids::new_id;
 use crate::commands::serve::state::{AppState, unix_time};
 
@@ -100,6 +100,26 @@ impl Tally {
     /// The times, of a request with one job.
     pub fn timings(&self) -> Option<TimingsBlock> {
         self.timings
+    }
+}
+
+/// The `prompt_progress` block, as llama-server has it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ProgressBlock {
+    total: u32,
+    cache: u32,
+    processed: u32,
+    time_ms: f64,
+}
+
+impl From<Progress> for ProgressBlock {
+    fn from(progress: Progress) -> Self {
+        Self {
+            total: progress.total,
+            cache: progress.cached,
+            processed: progress.processed,
+            time_ms: progress.time_ms,
+        }
     }
 }
 

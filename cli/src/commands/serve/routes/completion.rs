@@ -13,7 +13,7 @@ use crate::commands::serve::choices::Choices;
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::openai::completion_request::CompletionRequest;
 use crate::commands::serve::openai::generation::wanted;
-use crate::commands::serve::openai::parts::TimingsBlock;
+use crate::commands::serve::openai::parts::{ProgressBlock, TimingsBlock};
 use crate::commands::serve::sse;
 use crate::commands::serve::state::AppState;
 use crate::commands::serve::stream::{self, Dialect, Frames};
@@ -99,6 +99,8 @@ struct Piece<'a> {
     index: usize,
     content: &'a str,
     stop: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_progress: Option<ProgressBlock>,
 }
 
 struct NativeStream {
@@ -119,8 +121,15 @@ impl Dialect for NativeStream {
                     index,
                     content,
                     stop: false,
+                    prompt_progress: None,
                 }));
             }
+            Event::Progress(progress) => out.push_back(sse::data(&Piece {
+                index,
+                content: "",
+                stop: false,
+                prompt_progress: Some(progress.into()),
+            })),
             Event::Done(done) => {
                 let answer = Answer::new(index, String::new(), &self.model, *done);
                 out.push_back(sse::data(&answer));

@@ -10,4 +10,5 @@ pub mod health;
 pub mod models;
 pub mod props;
 pub mod root;
+pub mod slot_actions;
 pub mod tokenize;
