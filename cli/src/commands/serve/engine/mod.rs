@@ -11,7 +11,6 @@ mod request;
 mod residents;
 
 pub use catalog::{Catalogs, FixedCatalog, FolderCatalog};
-pub use load::kv_cache_type;
 
 use crate::commands::serve::backend::{
     Backend, BackendError, ChatJob, ChatPrompt, CompletionJob, Details, EventStream, Health, KeepAlive, Offer, Opened,
