@@ -11,6 +11,7 @@ use axum::response::Response;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::commands::serve::error::ApiError;
+use crate::commands::serve::load_notice;
 use crate::commands::serve::routes;
 use crate::commands::serve::state::AppState;
 
@@ -24,6 +25,8 @@ pub fn app(state: AppState) -> Router {
         .merge(routes::root::router())
         .merge(routes::health::router())
         .merge(routes::models::router())
+        .merge(routes::models_load::router())
+        .merge(routes::models_unload::router())
         .merge(routes::props::router())
         .merge(routes::chat_completions::router())
         .merge(routes::completions::router())
@@ -34,6 +37,7 @@ pub fn app(state: AppState) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         // Layers run from the last to the first.
+        .layer(middleware::from_fn(load_notice::tell))
         .layer(DefaultBodyLimit::max(state.settings.body_limit))
         .layer(middleware::from_fn_with_state(state.clone(), require_key))
         .layer(middleware::from_fn_with_state(state.clone(), require_known_caller))
@@ -110,6 +114,10 @@ fn cors(state: AppState) -> CorsLayer {
         // SDKs send x-stainless-* and more; a list would be out of date, and the origin is what is
         // checked.
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([header::RETRY_AFTER, HeaderName::from_static("x-should-retry")])
+        .expose_headers([
+            header::RETRY_AFTER,
+            HeaderName::from_static("x-should-retry"),
+            HeaderName::from_static(load_notice::HEADER),
+        ])
         .max_age(Duration::from_secs(600))
 }

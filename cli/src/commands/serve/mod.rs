@@ -20,6 +20,7 @@ pub mod guard;
 pub mod ids;
 pub mod keep_alive;
 pub mod listen;
+pub mod load_notice;
 pub mod openai;
 pub mod routes;
 pub mod sse;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::commands::serve::backend::{Backend, BackendError, CancelToken, Health, Opened, Wanted};
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::guard::{ApiKeys, HostCheck, Origins};
+use crate::commands::serve::load_notice;
 
 /// How the server behaves, apart from the engine.
 #[derive(Clone, Debug)]
@@ -99,7 +100,7 @@ impl AppState {
         let gone = CancelOnDrop(cancel.clone());
         let opened = blocking(move || backend.open(&wanted, &cancel)).await;
         drop(gone);
-        opened
+        opened.inspect(load_notice::note)
     }
 }
 

@@ -25,7 +25,7 @@ pub use llama_turboquant::CancelToken;
 pub use offer::{Abilities, Details, Offer};
 pub use running::{ModelMemory, PromptCacheUse, Running, SlotAction, SlotReport, SlotStatus};
 pub use vectors::{EmbedJob, Embeddings, RerankJob, Scores};
-pub use wanted::{KeepAlive, Lease, Opened, Wanted};
+pub use wanted::{KeepAlive, Lease, Opened, Wanted, kv_cache_type};
 
 /// An engine behind the server.
 ///

@@ -72,3 +72,37 @@ impl std::fmt::Debug for Lease {
         f.write_str("Lease")
     }
 }
+
+/// Reads types of a KV cache as requests write them: `turbo3`, `q8_0:turbo4`, or as on the command line `q8_0/turbo4`.
+///
+/// # Errors
+/// A text that is none, with the types that there are.
+pub fn kv_cache_type(text: &str) -> Result<KvSpec, String> {
+    text.trim()
+        .replacen(':', "/", 1)
+        .to_ascii_lowercase()
+        .parse()
+        .map_err(|error: llama_turboquant::Error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kv_cache_type;
+
+    // L11
+    #[test]
+    fn kv_types_of_requests_are_one_type_or_two() {
+        for (text, expected) in [
+            ("turbo3", "turbo3"),
+            ("q8_0:turbo4", "q8_0/turbo4"),
+            ("q8_0/turbo4", "q8_0/turbo4"),
+            (" F16 ", "f16"),
+            ("turbo2:turbo2@0", "turbo2@0"),
+        ] {
+            assert_eq!(kv_cache_type(text).unwrap().to_string(), expected);
+        }
+        for text in ["", "turbo5", "q8_0:", "a:b:c"] {
+            assert!(kv_cache_type(text).unwrap_err().contains("turbo4"), "{text}");
+        }
+    }
+}

@@ -4,14 +4,18 @@ use super::heads::{Head, reason};
 use super::loaded::Loaded;
 use super::memory::Plan;
 use super::pool::Pool;
-use crate::commands::serve::backend::{BackendError, CancelToken, Wanted};
+use super::residents::{Loading, Resident, State};
+use crate::commands::serve::backend::{BackendError, CancelToken, KeepAlive, Wanted, kv_cache_type};
 use crate::settings::{CacheType, ModelSettings, human_bytes};
 use crate::store::Entry;
 use llama_turboquant::kv::LayerTypes;
 use llama_turboquant::{Error, KvSpec};
 use std::fmt;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// A model that was loaded for somebody stays at least this long, so that whoever waited for it can take its lease.
+const HANDOVER: Duration = Duration::from_secs(5);
 
 /// How a request wants its model loaded. What it leaves open is as the server's settings say, or as the model is loaded.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -90,6 +94,85 @@ impl Pool {
         self.heads.read(entry).map_err(unreadable)
     }
 
+    /// Starts the thread that loads a model. An idle one of the same name is claimed, and goes when the new one is known to
+    /// be possible.
+    pub(super) fn start_loading(
+        self: &Arc<Self>,
+        state: &mut State,
+        entry: Entry,
+        demand: Demand,
+        keep_alive: KeepAlive,
+    ) -> Result<(), BackendError> {
+        let (token, failure) = (CancelToken::new(), Arc::default());
+        let loading = Loading {
+            name: entry.name.clone(),
+            demand: demand.clone(),
+            number: state.tick(),
+            waiting: 0,
+            token: token.clone(),
+            failure: Arc::clone(&failure),
+        };
+        let (pool, name) = (Arc::clone(self), entry.name.clone());
+        let load = move || {
+            let attempt = std::panic::AssertUnwindSafe(|| pool.load(&entry, &demand, &token));
+            let loaded = std::panic::catch_unwind(attempt)
+                .unwrap_or_else(|_| Err(BackendError::internal("the model cannot be loaded", "loading panicked")));
+            pool.loaded(entry, keep_alive, loaded, &failure);
+        };
+        // the thread is on its own: what it has done is in the state
+        let thread = std::thread::Builder::new().name("turboquant-load".into()).spawn(load);
+        thread.map_err(|error| {
+            let detail = format!("the thread that loads `{name}` could not be started: {error}");
+            BackendError::internal("the model cannot be loaded", detail)
+        })?;
+        if let Some(resident) = state.models.get_mut(&loading.name) {
+            resident.claims += 1;
+        }
+        state.loading = Some(loading);
+        Ok(())
+    }
+
+    /// Notes how the load has ended.
+    fn loaded(
+        &self,
+        entry: Entry,
+        keep_alive: KeepAlive,
+        loaded: Result<Loaded, BackendError>,
+        failure: &OnceLock<BackendError>,
+    ) {
+        let mut state = self.lock();
+        let loading = state.loading.take();
+        let waiting = loading.as_ref().map_or(0, |loading| loading.waiting);
+        match loaded {
+            Ok(loaded) => {
+                tracing::info!("{}", loaded.describe());
+                let tick = state.tick();
+                let mut resident = Resident {
+                    loaded: Arc::new(loaded),
+                    number: tick,
+                    leases: 0,
+                    claims: 0,
+                    last_use: tick,
+                    keep_alive,
+                    deadline: None,
+                    entry,
+                };
+                resident.rest(if waiting > 0 { HANDOVER } else { Duration::ZERO });
+                state.models.insert(resident.entry.name.clone(), resident);
+            }
+            Err(error) => {
+                tracing::warn!("model `{}` is not loaded: {error}", entry.name);
+                // the one that was to be replaced stays
+                if let Some(resident) = state.models.get_mut(&entry.name) {
+                    resident.claims -= 1;
+                }
+                let _ = failure.set(error); // set only here
+            }
+        }
+        drop(state);
+        self.notify();
+    }
+
     /// The server's settings for this model and this demand.
     fn settings_for(&self, entry: &Entry, demand: &Demand) -> ModelSettings {
         let mut settings = self.settings.clone();
@@ -106,7 +189,7 @@ impl Pool {
     }
 
     /// Makes room for a model and loads it. Blocks; `token` ends it early.
-    pub(super) fn load(&self, entry: &Entry, demand: &Demand, token: &CancelToken) -> Result<Loaded, BackendError> {
+    fn load(&self, entry: &Entry, demand: &Demand, token: &CancelToken) -> Result<Loaded, BackendError> {
         let head = self.head(entry)?;
         let settings = self.settings_for(entry, demand);
         let plan = Plan::new(&head, entry.size, &settings).map_err(unsupported)?;
@@ -203,18 +286,6 @@ impl Pool {
     }
 }
 
-/// Reads types of a KV cache as requests write them: `turbo3`, `q8_0:turbo4`, or as on the command line `q8_0/turbo4`.
-///
-/// # Errors
-/// A text that is none, with the types that there are.
-pub fn kv_cache_type(text: &str) -> Result<KvSpec, String> {
-    text.trim()
-        .replacen(':', "/", 1)
-        .to_ascii_lowercase()
-        .parse()
-        .map_err(|error: Error| error.to_string())
-}
-
 fn free(available: Option<u64>) -> String {
     available.map_or_else(|| "an unknown amount".into(), human_bytes)
 }
@@ -245,26 +316,4 @@ fn given_up(name: &str) -> BackendError {
 
 fn not_loaded(name: &str, error: &anyhow::Error) -> BackendError {
     BackendError::Unavailable(format!("model '{name}' cannot be loaded: {}", reason(error)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // L11
-    #[test]
-    fn kv_types_of_requests_are_one_type_or_two() {
-        for (text, expected) in [
-            ("turbo3", "turbo3"),
-            ("q8_0:turbo4", "q8_0/turbo4"),
-            ("q8_0/turbo4", "q8_0/turbo4"),
-            (" F16 ", "f16"),
-            ("turbo2:turbo2@0", "turbo2@0"),
-        ] {
-            assert_eq!(kv_cache_type(text).unwrap().to_string(), expected);
-        }
-        for text in ["", "turbo5", "q8_0:", "a:b:c"] {
-            assert!(kv_cache_type(text).unwrap_err().contains("turbo4"), "{text}");
-        }
-    }
 }

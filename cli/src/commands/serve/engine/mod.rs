@@ -12,7 +12,6 @@ mod residents;
 mod slots;
 
 pub use catalog::{Catalogs, FixedCatalog, FolderCatalog};
-pub use load::kv_cache_type;
 pub use slots::{SlotSettings, is_plain};
 
 use crate::commands::serve::backend::{

@@ -14,18 +14,15 @@ use super::Limits;
 use super::heads::Heads;
 use super::load::Demand;
 use super::loaded::Loaded;
-use super::residents::{Deadline, Loading, Resident, State};
+use super::residents::{Deadline, Resident, State};
 use crate::commands::serve::backend::{BackendError, CancelToken, Details, KeepAlive, Lease, Opened, Running, Wanted};
 use crate::settings::ModelSettings;
 use crate::store::{Catalog, Entry};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often a waiting caller looks whether its client is still there; nothing wakes it for that.
 const GLANCE: Duration = Duration::from_millis(20);
-
-/// A model that was loaded for somebody stays at least this long, so that whoever waited for it can take its lease.
-const HANDOVER: Duration = Duration::from_secs(5);
 
 /// Loads that one request waits for before it gives up; the second and third are for those that lost a race.
 const MAX_LOADS: u32 = 3;
@@ -145,7 +142,7 @@ impl Pool {
     }
 
     /// How long a model stays when no request has said so.
-    fn keep_alive(&self, name: &str) -> KeepAlive {
+    fn default_keep_alive(&self, name: &str) -> KeepAlive {
         if self.start_up.as_deref() == Some(name) {
             self.limits.keep_start_up
         } else {
@@ -221,7 +218,7 @@ impl Pool {
                     ));
                 }
                 _ => {
-                    let keep_alive = keep_alive.unwrap_or_else(|| self.keep_alive(&entry.name));
+                    let keep_alive = keep_alive.unwrap_or_else(|| self.default_keep_alive(&entry.name));
                     self.start_loading(&mut state, entry.clone(), demand.clone(), keep_alive)?;
                 }
             }
@@ -274,85 +271,6 @@ impl Pool {
             Some(error) => Err(error.clone()),
             None => Ok((state, ours)),
         }
-    }
-
-    /// Starts the thread that loads a model. An idle one of the same name is claimed, and goes when the new one is known to
-    /// be possible.
-    fn start_loading(
-        self: &Arc<Self>,
-        state: &mut State,
-        entry: Entry,
-        demand: Demand,
-        keep_alive: KeepAlive,
-    ) -> Result<(), BackendError> {
-        let (token, failure) = (CancelToken::new(), Arc::default());
-        let loading = Loading {
-            name: entry.name.clone(),
-            demand: demand.clone(),
-            number: state.tick(),
-            waiting: 0,
-            token: token.clone(),
-            failure: Arc::clone(&failure),
-        };
-        let (pool, name) = (Arc::clone(self), entry.name.clone());
-        let load = move || {
-            let attempt = std::panic::AssertUnwindSafe(|| pool.load(&entry, &demand, &token));
-            let loaded = std::panic::catch_unwind(attempt)
-                .unwrap_or_else(|_| Err(BackendError::internal("the model cannot be loaded", "loading panicked")));
-            pool.loaded(entry, keep_alive, loaded, &failure);
-        };
-        // the thread is on its own: what it has done is in the state
-        let thread = std::thread::Builder::new().name("turboquant-load".into()).spawn(load);
-        thread.map_err(|error| {
-            let detail = format!("the thread that loads `{name}` could not be started: {error}");
-            BackendError::internal("the model cannot be loaded", detail)
-        })?;
-        if let Some(resident) = state.models.get_mut(&loading.name) {
-            resident.claims += 1;
-        }
-        state.loading = Some(loading);
-        Ok(())
-    }
-
-    /// Notes how the load has ended.
-    fn loaded(
-        &self,
-        entry: Entry,
-        keep_alive: KeepAlive,
-        loaded: Result<Loaded, BackendError>,
-        failure: &OnceLock<BackendError>,
-    ) {
-        let mut state = self.lock();
-        let loading = state.loading.take();
-        let waiting = loading.as_ref().map_or(0, |loading| loading.waiting);
-        match loaded {
-            Ok(loaded) => {
-                tracing::info!("{}", loaded.describe());
-                let tick = state.tick();
-                let mut resident = Resident {
-                    loaded: Arc::new(loaded),
-                    number: tick,
-                    leases: 0,
-                    claims: 0,
-                    last_use: tick,
-                    keep_alive,
-                    deadline: None,
-                    entry,
-                };
-                resident.rest(if waiting > 0 { HANDOVER } else { Duration::ZERO });
-                state.models.insert(resident.entry.name.clone(), resident);
-            }
-            Err(error) => {
-                tracing::warn!("model `{}` is not loaded: {error}", entry.name);
-                // the one that was to be replaced stays
-                if let Some(resident) = state.models.get_mut(&entry.name) {
-                    resident.claims -= 1;
-                }
-                let _ = failure.set(error); // set only here
-            }
-        }
-        drop(state);
-        self.notify();
     }
 
     fn busy(&self, name: &str) -> BackendError {

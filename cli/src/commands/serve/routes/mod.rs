@@ -8,6 +8,8 @@ pub mod completions;
 pub mod detokenize;
 pub mod health;
 pub mod models;
+pub mod models_load;
+pub mod models_unload;
 pub mod props;
 pub mod root;
 pub mod slot_actions;
