@@ -17,8 +17,8 @@ use std::time::Duration;
 
 pub use card::{KvCard, ModelCard};
 pub use event::{
-    Alternative, Done, Event, EventSender, EventStream, Finish, Progress, SendError, TextPiece, Timings, TokenLogprob,
-    Usage,
+    Alternative, Done, Event, EventSender, EventStream, Finish, PartSender, Progress, SendError, TextPiece, Timings,
+    TokenLogprob, Usage,
 };
 pub use job::{ChatJob, ChatPrompt, CompletionJob, Constraint, Generation, Infill, Prompt, TokenPiece, TokenizeJob};
 pub use llama_turboquant::CancelToken;

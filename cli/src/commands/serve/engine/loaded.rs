@@ -1,17 +1,17 @@
 //! One loaded model: its scheduler, its template, and the jobs it takes.
 
-use super::answer::{ChatAnswer, TextAnswer};
+use super::answer::{self, ChatAnswer, Part, TextAnswer};
 use super::slots::SlotSettings;
 use super::{RETRY_AFTER, backend_error, request, saturate, submit_error};
 use crate::commands::serve::backend::{
-    Abilities, BackendError, ChatJob, ChatPrompt, CompletionJob, Event, EventSender, EventStream, KvCard, ModelCard,
-    ModelMemory, PromptCacheUse, Running, SlotStatus, TokenPiece, TokenizeJob,
+    Abilities, BackendError, ChatJob, ChatPrompt, CompletionJob, EventStream, KvCard, ModelCard, ModelMemory,
+    PartSender, PromptCacheUse, Running, SlotStatus, TokenPiece, TokenizeJob,
 };
 use crate::commands::serve::state::unix_time;
 use crate::settings::{ModelSettings, human_bytes};
 use llama_turboquant::engine::chat::{ChatRequest, ChatTemplate};
 use llama_turboquant::kv::LayerTypes;
-use llama_turboquant::scheduler::{Job, JobSink, Scheduler, SchedulerConfig, SlotState};
+use llama_turboquant::scheduler::{Job, Scheduler, SchedulerConfig, SlotState};
 use llama_turboquant::{CancelToken, Context, KvType, Model, ModelMeta, Pooling};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -112,14 +112,13 @@ impl Loaded {
         self.start(move |loaded, sender| {
             let progress = job.generation.return_progress;
             let (prompt, params, parser, reuse_prefix) = request::chat(loaded, job)?;
-            let mut answer = ChatAnswer::new(loaded.scheduler.model().clone(), parser, Arc::clone(sender));
-            let sink = JobSink::new(move |event| answer.event(event));
+            let answer = ChatAnswer::new(loaded.scheduler.model().clone(), parser);
             Ok(Job {
                 prompt,
                 params: params.cancel(sender.cancel_token().clone()),
                 reuse_prefix,
                 progress,
-                sink,
+                sink: answer::sink(answer, sender),
             })
         })
     }
@@ -128,14 +127,13 @@ impl Loaded {
         self.start(move |loaded, sender| {
             let progress = job.generation.return_progress;
             let (prompt, params, echo, reuse_prefix) = request::completion(loaded, job)?;
-            let mut answer = TextAnswer::new(loaded.scheduler.model().clone(), echo, Arc::clone(sender));
-            let sink = JobSink::new(move |event| answer.event(event));
+            let answer = TextAnswer::new(loaded.scheduler.model().clone(), echo);
             Ok(Job {
                 prompt,
                 params: params.cancel(sender.cancel_token().clone()),
                 reuse_prefix,
                 progress,
-                sink,
+                sink: answer::sink(answer, sender),
             })
         })
     }
@@ -143,7 +141,7 @@ impl Loaded {
     /// Prepares a job off the async runtime (templates and tokenizers take their time) and queues it.
     fn start(
         self: Arc<Self>,
-        prepare: impl FnOnce(&Loaded, &Arc<EventSender>) -> Result<Job, BackendError> + Send + 'static,
+        prepare: impl FnOnce(&Loaded, &PartSender<Part>) -> Result<Job, BackendError> + Send + 'static,
     ) -> Result<EventStream, BackendError> {
         let status = self.scheduler.status();
         if status.queued >= status.queue_limit {
@@ -151,15 +149,14 @@ impl Loaded {
                 retry_after: RETRY_AFTER,
             });
         }
-        // An answer has at most a few events per token, so this channel cannot fill up: the engine never waits for a
-        // client, and what a slow one costs is bounded by its context.
-        let (sender, stream) = EventStream::channel(4 * self.card.n_ctx as usize + 64);
-        let sender = Arc::new(sender);
+        // An answer has at most an event per token, so what a slow client costs is bounded by its context, and the engine
+        // never waits for it.
+        let (sender, stream) = answer::stream();
         tokio::task::spawn_blocking(move || {
             let queued = prepare(&self, &sender)
                 .and_then(|job| self.scheduler.submit(job).map_err(|(error, _)| submit_error(error)));
             if let Err(error) = queued {
-                let _ = sender.try_send(Event::Failed(error)); // if the client has gone, nobody needs to know
+                sender.send(Part::Failed(error)); // if the client has gone, nobody needs to know
             }
         });
         Ok(stream)
