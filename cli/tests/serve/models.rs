@@ -83,12 +83,6 @@ async fn health_is_ok_when_ready() {
 }
 
 #[tokio::test]
-async fn the_root_says_what_this_is() {
-    let reply = Server::answering([]).get("/").await;
-    assert!(reply.text.contains("turboquant is running"));
-}
-
-#[tokio::test]
 async fn props_tell_the_types_and_the_price_of_the_kv_cache() {
     let props = Server::answering([]).get("/props").await.json();
     let kv = json!({ "type_k": "turbo4", "type_v": "turbo3", "bytes_per_token": 60.5 });

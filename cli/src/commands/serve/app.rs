@@ -11,9 +11,8 @@ use axum::response::Response;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::commands::serve::error::ApiError;
-use crate::commands::serve::load_notice;
-use crate::commands::serve::routes;
 use crate::commands::serve::state::AppState;
+use crate::commands::serve::{load_notice, ollama, routes};
 
 /// Paths that need no key: probes, and the page a browser opens. Everything else does, also routes
 /// added later.
@@ -34,6 +33,14 @@ pub fn app(state: AppState) -> Router {
         .merge(routes::slot_actions::router())
         .merge(routes::tokenize::router())
         .merge(routes::detokenize::router())
+        .merge(routes::api_generate::router())
+        .merge(routes::api_chat::router())
+        .merge(routes::api_embed::router())
+        .merge(routes::api_embeddings::router())
+        .merge(routes::api_tags::router())
+        .merge(routes::api_show::router())
+        .merge(routes::api_ps::router())
+        .merge(routes::api_version::router())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         // Layers run from the last to the first.
@@ -41,6 +48,7 @@ pub fn app(state: AppState) -> Router {
         .layer(DefaultBodyLimit::max(state.settings.body_limit))
         .layer(middleware::from_fn_with_state(state.clone(), require_key))
         .layer(middleware::from_fn_with_state(state.clone(), require_known_caller))
+        .layer(middleware::from_fn(ollama::error::speak))
         .layer(cors(state.clone()))
         .with_state(state)
 }

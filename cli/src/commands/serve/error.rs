@@ -11,8 +11,8 @@ use crate::commands::serve::backend::BackendError;
 
 /// An error with all that its response says.
 ///
-/// The body has OpenAI's shape. An endpoint of another dialect takes [`status`](Self::status) and
-/// [`message`](Self::message) and writes its own.
+/// The body has OpenAI's shape. The response carries the error along as an extension, so that a layer in `app.rs` can write
+/// it in the shape of another dialect.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiError(Box<Parts>);
 
@@ -95,6 +95,11 @@ impl ApiError {
     /// The text for the caller.
     pub fn message(&self) -> &str {
         &self.0.message
+    }
+
+    /// Whether the prompt did not fit into the context.
+    pub fn is_context_overflow(&self) -> bool {
+        self.0.context.is_some()
     }
 
     /// The body, also sent as the last event of a stream that breaks off.
@@ -195,6 +200,7 @@ impl IntoResponse for ApiError {
         if self.status() == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -21,6 +21,7 @@ pub mod ids;
 pub mod keep_alive;
 pub mod listen;
 pub mod load_notice;
+pub mod ollama;
 pub mod openai;
 pub mod routes;
 pub mod sse;

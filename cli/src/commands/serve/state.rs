@@ -96,15 +96,12 @@ impl AppState {
     pub async fn open(&self, wanted: Wanted) -> Result<Opened, ApiError> {
         self.ready()?;
         let backend = Arc::clone(&self.backend);
-        let cancel = CancelToken::new();
-        let gone = CancelOnDrop(cancel.clone());
-        let opened = blocking(move || backend.open(&wanted, &cancel)).await;
-        drop(gone);
+        let opened = cancellable(move |cancel| backend.open(&wanted, &cancel)).await;
         opened.inspect(load_notice::note)
     }
 }
 
-/// A client that goes away while its model loads makes axum drop the handler, and this with it.
+/// A client that goes away makes axum drop the handler, and this with it.
 struct CancelOnDrop(CancelToken);
 
 impl Drop for CancelOnDrop {
@@ -121,6 +118,15 @@ pub async fn blocking<T: Send + 'static>(
         Ok(result) => Ok(result?),
         Err(error) => Err(BackendError::internal("the engine failed", error.to_string()).into()),
     }
+}
+
+/// The same for a call that ends early when the token is set: when the client has gone.
+pub async fn cancellable<T: Send + 'static>(
+    call: impl FnOnce(CancelToken) -> Result<T, BackendError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let cancel = CancelToken::new();
+    let _gone = CancelOnDrop(cancel.clone());
+    blocking(move || call(cancel)).await
 }
 
 /// Seconds since 1970.

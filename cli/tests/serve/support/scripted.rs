@@ -1,11 +1,14 @@
 //! A backend that plays back what the test wrote, and remembers what it was asked.
 
 use std::sync::Mutex;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, json};
 
 use crate::serve::backend::{
-    Abilities, Backend, BackendError, CancelToken, ChatJob, CompletionJob, Event, EventStream, Health, KvCard, Lease,
-    ModelCard, ModelMemory, Offer, Opened, PromptCacheUse, Running, SlotStatus, TokenPiece, TokenizeJob, Wanted,
+    Abilities, Backend, BackendError, CancelToken, ChatJob, ChatPrompt, CompletionJob, Details, EmbedJob, Embeddings,
+    Event, EventStream, Health, KvCard, Lease, ModelCard, ModelMemory, Offer, Opened, Prompt, PromptCacheUse, Running,
+    SlotStatus, TokenPiece, TokenizeJob, Wanted,
 };
 
 /// One thing a job does.
@@ -26,6 +29,12 @@ impl From<Event> for Step {
 /// The backend. Job `i` plays script `i`; the last script serves all later jobs too.
 pub struct Scripted {
     pub cards: Vec<ModelCard>,
+    /// What is told of a model beyond its card.
+    pub about: Vec<Details>,
+    /// How long loading is said to take.
+    pub load: Duration,
+    /// When loaded models are said to be unloaded.
+    pub expires: Option<SystemTime>,
     health: Health,
     /// Jobs after this many are refused while others run.
     queue: usize,
@@ -40,6 +49,8 @@ struct Seen {
     completions: Vec<CompletionJob>,
     opened: Vec<Wanted>,
     tokens: Vec<CancelToken>,
+    embeds: Vec<EmbedJob>,
+    unloaded: Vec<String>,
 }
 
 impl Scripted {
@@ -50,6 +61,9 @@ impl Scripted {
     pub fn playing(scripts: impl IntoIterator<Item = Vec<Step>>) -> Self {
         Self {
             cards: vec![card("tiny")],
+            about: Vec::new(),
+            load: Duration::ZERO,
+            expires: None,
             health: Health::Ready,
             queue: usize::MAX,
             refusal: None,
@@ -94,6 +108,16 @@ impl Scripted {
     /// What was asked of [`Backend::open`] so far.
     pub fn opened(&self) -> Vec<Wanted> {
         self.seen.lock().unwrap().opened.clone()
+    }
+
+    /// The jobs of all embeddings so far.
+    pub fn embeds(&self) -> Vec<EmbedJob> {
+        self.seen.lock().unwrap().embeds.clone()
+    }
+
+    /// The models that were unloaded and not loaded again.
+    pub fn unloaded(&self) -> Vec<String> {
+        self.seen.lock().unwrap().unloaded.clone()
     }
 
     /// Jobs that were started and not cancelled or finished.
@@ -158,12 +182,27 @@ impl Backend for Scripted {
         Ok(self.cards.iter().map(offer).collect())
     }
 
+    fn details(&self, name: &str) -> Result<Details, BackendError> {
+        if let Some(about) = self.about.iter().find(|about| is_called(&about.offer.id, name)) {
+            return Ok(about.clone());
+        }
+        let card = self.cards.iter().find(|card| is_called(&card.id, name));
+        card.map(about).ok_or_else(|| BackendError::UnknownModel(name.into()))
+    }
+
+    fn unload(&self, name: &str) -> Result<bool, BackendError> {
+        self.seen.lock().unwrap().unloaded.push(name.into());
+        Ok(true)
+    }
+
     /// One model answers to every name; of several, the name must match.
     fn open(&self, wanted: &Wanted, _cancel: &CancelToken) -> Result<Opened, BackendError> {
         let name = wanted.name.as_deref();
         let card = match self.cards.as_slice() {
             [only] if !wanted.exact => Some(only),
-            cards => cards.iter().find(|card| Some(card.id.as_str()) == name),
+            cards => cards
+                .iter()
+                .find(|card| name.is_some_and(|name| is_called(&card.id, name))),
         };
         let card = card.ok_or_else(|| match name {
             Some(name) => BackendError::UnknownModel(name.into()),
@@ -172,10 +211,12 @@ impl Backend for Scripted {
                 param: Some("model".into()),
             },
         })?;
-        self.seen.lock().unwrap().opened.push(wanted.clone());
+        let mut seen = self.seen.lock().unwrap();
+        seen.opened.push(wanted.clone());
+        seen.unloaded.retain(|name| *name != card.id);
         Ok(Opened {
             card: card.clone(),
-            load: Duration::ZERO,
+            load: self.load,
             lease: Lease::new(()),
         })
     }
@@ -199,9 +240,11 @@ impl Backend for Scripted {
             },
             kv_cells_used: 0,
             prompt_cache: PromptCacheUse::default(),
-            expires: None,
+            expires: self.expires,
         };
-        self.cards.iter().map(running).collect()
+        let unloaded = self.unloaded();
+        let loaded = self.cards.iter().filter(|card| !unloaded.contains(&card.id));
+        loaded.map(running).collect()
     }
 
     fn chat(&self, job: ChatJob) -> Result<EventStream, BackendError> {
@@ -212,6 +255,37 @@ impl Backend for Scripted {
     fn complete(&self, job: CompletionJob) -> Result<EventStream, BackendError> {
         self.seen.lock().unwrap().completions.push(job);
         self.play()
+    }
+
+    /// A line per message.
+    fn render(&self, _model: &str, prompt: ChatPrompt) -> Result<String, BackendError> {
+        let messages = prompt.messages.as_array().unwrap();
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let line = |message| format!("{}:{}\n", text(&message["role"]), text(&message["content"]));
+        Ok(messages.iter().map(line).collect())
+    }
+
+    /// The first number is the length of the text, the others are 1.
+    fn embed(&self, job: EmbedJob) -> Result<Embeddings, BackendError> {
+        self.seen.lock().unwrap().embeds.push(job.clone());
+        if let Some(error) = &self.refusal {
+            return Err(error.clone());
+        }
+        let length = |text: &Prompt| match text {
+            Prompt::Text(text) => text.len(),
+            Prompt::Tokens(tokens) => tokens.len(),
+            Prompt::Infill(_) => 0,
+        };
+        let vector = |text| {
+            let mut vector = vec![1.0; self.cards[0].n_embd as usize];
+            vector[0] = length(text) as f32;
+            let size = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+            vector.iter().map(|x| x / size).collect()
+        };
+        Ok(Embeddings {
+            vectors: job.inputs.iter().map(vector).collect(),
+            n_tokens: job.inputs.iter().map(length).sum::<usize>() as u32,
+        })
     }
 
     /// One token per byte.
@@ -268,5 +342,25 @@ pub fn offer(card: &ModelCard) -> Offer {
         n_ctx_train: card.n_ctx_train,
         n_embd: card.n_embd,
         abilities: card.abilities,
+    }
+}
+
+/// Whether `name` means the model `id`; the tag `latest` may be left out.
+fn is_called(id: &str, name: &str) -> bool {
+    name.strip_suffix(":latest").unwrap_or(name) == id
+}
+
+/// All about a model that nothing was said about.
+pub fn about(card: &ModelCard) -> Details {
+    let metadata = json!({ "general.name": "Tiny", "qwen3.context_length": card.n_ctx_train });
+    Details {
+        offer: offer(card),
+        template: Some("{{ messages }}".into()),
+        system: None,
+        parameters: Map::new(),
+        license: None,
+        metadata: metadata.as_object().unwrap().clone(),
+        file: format!("{}.gguf", card.id),
+        parent: None,
     }
 }

@@ -2,6 +2,14 @@
 //!
 //! A file offers `router()`, which `app.rs` merges.
 
+pub mod api_chat;
+pub mod api_embed;
+pub mod api_embeddings;
+pub mod api_generate;
+pub mod api_ps;
+pub mod api_show;
+pub mod api_tags;
+pub mod api_version;
 pub mod chat_completions;
 pub mod completion;
 pub mod completions;
