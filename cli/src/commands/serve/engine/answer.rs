@@ -5,6 +5,7 @@ use crate::commands::serve::backend::{
     Alternative, Done, Event, EventSender, Finish, TextPiece, Timings, TokenLogprob, Usage,
 };
 use llama_turboquant::engine::chat::{ChatDelta, ChatParser};
+use llama_turboquant::engine::sampler::Logprobs;
 use llama_turboquant::generate::{FinishReason, Piece};
 use llama_turboquant::scheduler::{JobEvent, JobStats};
 use llama_turboquant::{Error, Model, Result, Token};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 /// A plain completion.
 pub(super) struct TextAnswer {
     out: Out,
-    echo: Option<String>,
+    echo: Option<TextPiece>,
 }
 
 /// A chat: text, reasoning and tool calls are told apart as they are written.
@@ -34,7 +35,7 @@ struct Out {
 }
 
 impl TextAnswer {
-    pub(super) fn new(model: Model, echo: Option<String>, sender: Arc<EventSender>) -> Self {
+    pub(super) fn new(model: Model, echo: Option<TextPiece>, sender: Arc<EventSender>) -> Self {
         Self {
             out: Out { sender, model },
             echo,
@@ -46,7 +47,7 @@ impl TextAnswer {
             JobEvent::Started { n_prompt, n_cached } => {
                 self.out.started(n_prompt, n_cached)?;
                 match self.echo.take() {
-                    Some(text) => self.out.send(Event::text(text)),
+                    Some(prompt) => self.out.send(Event::Text(prompt)),
                     None => Continue(()),
                 }
             }
@@ -196,22 +197,27 @@ impl Out {
         let Some(logprobs) = &piece.logprobs else {
             return Vec::new();
         };
-        let bytes = |token: Token| self.model.piece(token, true).unwrap_or_default();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let alternative = |&(token, logprob): &(Token, f32)| {
-            let bytes = bytes(token);
-            Alternative {
-                token: text(&bytes),
-                bytes,
-                logprob,
-            }
-        };
-        let own = bytes(piece.token);
-        vec![TokenLogprob {
-            token: text(&own),
-            bytes: own,
-            logprob: Some(logprobs.token),
-            top: logprobs.top.iter().map(alternative).collect(),
-        }]
+        vec![token_logprob(&self.model, piece.token, Some(logprobs))]
+    }
+}
+
+/// A token with its text; without `logprobs`, it has no predecessor.
+pub(super) fn token_logprob(model: &Model, token: Token, logprobs: Option<&Logprobs>) -> TokenLogprob {
+    let bytes = |token: Token| model.piece(token, true).unwrap_or_default();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let alternative = |&(token, logprob): &(Token, f32)| {
+        let bytes = bytes(token);
+        Alternative {
+            token: text(&bytes),
+            bytes,
+            logprob,
+        }
+    };
+    let own = bytes(token);
+    TokenLogprob {
+        token: text(&own),
+        bytes: own,
+        logprob: logprobs.map(|logprobs| logprobs.token),
+        top: logprobs.map_or_else(Vec::new, |logprobs| logprobs.top.iter().map(alternative).collect()),
     }
 }

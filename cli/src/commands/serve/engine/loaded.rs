@@ -1,10 +1,12 @@
 //! One loaded model: its scheduler, its template, and the jobs it takes.
 
 use super::answer::{ChatAnswer, TextAnswer};
+use super::embed::Vectors;
+use super::score::Scorer;
 use super::{RETRY_AFTER, backend_error, request, saturate, submit_error};
 use crate::commands::serve::backend::{
     Abilities, BackendError, ChatJob, ChatPrompt, CompletionJob, Event, EventSender, EventStream, KvCard, ModelCard,
-    ModelMemory, Running, SlotStatus, TokenPiece, TokenizeJob,
+    ModelMemory, Running, SlotStatus, TextPiece, TokenPiece, TokenizeJob,
 };
 use crate::commands::serve::state::unix_time;
 use crate::settings::{ModelSettings, human_bytes};
@@ -20,6 +22,8 @@ pub(super) struct Loaded {
     pub(super) scheduler: Scheduler,
     pub(super) template: Option<ChatTemplate>,
     pub(super) card: ModelCard,
+    pub(super) vectors: Vectors,
+    scorer: Scorer,
     memory: ModelMemory,
 }
 
@@ -39,8 +43,12 @@ impl Loaded {
         };
         let context = settings.create_context(&model)?;
         let memory = occupied(&context)?;
-        let card = card(name, &model, &context, template.as_ref())?;
+        let mut card = card(name, &model, &context, template.as_ref())?;
+        // an encoder, whatever its file says: the engine would assert on prompts longer than a batch
+        card.abilities.completion &= memory.kv > 0;
         Ok(Self {
+            vectors: Vectors::new(&context, queue_limit),
+            scorer: Scorer::new(&context, queue_limit),
             scheduler: Scheduler::start(context, queue_limit),
             template,
             card,
@@ -75,10 +83,21 @@ impl Loaded {
             slots: (0..status.slots).map(slot).collect(),
             queued: saturate(status.queued),
             queue_limit: saturate(status.queue_limit),
-            memory: self.memory,
+            memory: self.memory(),
             kv_cells_used: 0,
             expires: None,
         }
+    }
+
+    /// What it occupies, with the contexts that were made on demand.
+    fn memory(&self) -> ModelMemory {
+        let on_demand = [self.vectors.memory(), self.scorer.memory()];
+        on_demand.into_iter().fold(self.memory, |sum, part| ModelMemory {
+            weights: sum.weights,
+            kv: sum.kv + part.kv,
+            compute: sum.compute + part.compute,
+            gpu: sum.gpu + part.gpu,
+        })
     }
 
     pub(super) fn chat(self: Arc<Self>, job: ChatJob) -> Result<EventStream, BackendError> {
@@ -93,6 +112,17 @@ impl Loaded {
     pub(super) fn complete(self: Arc<Self>, job: CompletionJob) -> Result<EventStream, BackendError> {
         self.start(move |loaded, sender| {
             let (prompt, params, echo, reuse_prefix) = request::completion(loaded, job)?;
+            let echo = match (echo, params.logprobs) {
+                (None, _) => None,
+                (Some(text), None) => Some(TextPiece {
+                    text,
+                    logprobs: Vec::new(),
+                }),
+                (Some(text), Some(top)) => {
+                    let logprobs = loaded.scorer.score(&prompt, top, sender.cancel_token())?;
+                    Some(TextPiece { text, logprobs })
+                }
+            };
             let mut answer = TextAnswer::new(loaded.scheduler.model().clone(), echo, Arc::clone(sender));
             let sink = JobSink::new(move |event| answer.event(event));
             Ok(cancellable(prompt, params, reuse_prefix, sink, sender))
@@ -104,6 +134,12 @@ impl Loaded {
         self: Arc<Self>,
         prepare: impl FnOnce(&Loaded, &Arc<EventSender>) -> Result<Job, BackendError> + Send + 'static,
     ) -> Result<EventStream, BackendError> {
+        if !self.card.abilities.completion {
+            return Err(BackendError::NotSupported(
+                "this model writes no text; it was made for embeddings or reranking: use /v1/embeddings or /v1/rerank"
+                    .into(),
+            ));
+        }
         let status = self.scheduler.status();
         if status.queued >= status.queue_limit {
             return Err(BackendError::Overloaded {

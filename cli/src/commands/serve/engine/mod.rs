@@ -1,12 +1,16 @@
 //! The engine behind the server: the library's scheduler, seen as a [`Backend`].
 
 mod answer;
+mod embed;
+mod infill;
 mod loaded;
 mod request;
+mod score;
+mod turn;
 
 use crate::commands::serve::backend::{
-    Backend, BackendError, ChatJob, ChatPrompt, CompletionJob, EventStream, Health, Lease, Offer, Opened, Running,
-    TokenPiece, TokenizeJob, Wanted,
+    Backend, BackendError, ChatJob, ChatPrompt, CompletionJob, EmbedJob, Embeddings, EventStream, Health, Lease, Offer,
+    Opened, RerankJob, Running, Scores, TokenPiece, TokenizeJob, Wanted,
 };
 use crate::settings::ModelSettings;
 use llama_turboquant::scheduler::SubmitError;
@@ -172,6 +176,14 @@ impl Backend for Engine {
 
     fn render(&self, _model: &str, prompt: ChatPrompt) -> Result<String, BackendError> {
         self.loaded()?.render(prompt)
+    }
+
+    fn embed(&self, job: EmbedJob) -> Result<Embeddings, BackendError> {
+        self.loaded()?.vectors.embed(&job)
+    }
+
+    fn rerank(&self, job: RerankJob) -> Result<Scores, BackendError> {
+        self.loaded()?.vectors.rerank(&job)
     }
 
     fn tokenize(&self, job: TokenizeJob) -> Result<Vec<TokenPiece>, BackendError> {
