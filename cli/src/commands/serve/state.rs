@@ -103,6 +103,24 @@ impl AppState {
     }
 }
 
+/// Runs a job that has no stream on a blocking thread; `cancel` is set when the client or the server goes.
+pub async fn cancellable<T: Send + 'static>(
+    state: &AppState,
+    cancel: CancelToken,
+    call: impl FnOnce(&dyn Backend) -> Result<T, BackendError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let _gone = CancelOnDrop(cancel);
+    let backend = Arc::clone(&state.backend);
+    let mut closing = state.closing();
+    tokio::select! {
+        biased;
+        _ = closing.wait_for(|closing| *closing) => {
+            Err(BackendError::Unavailable("the server is shutting down".into()).into())
+        }
+        result = blocking(move || call(&*backend)) => result,
+    }
+}
+
 /// A client that goes away while its model loads makes axum drop the handler, and this with it.
 struct CancelOnDrop(CancelToken);
 

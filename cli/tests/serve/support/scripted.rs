@@ -4,8 +4,9 @@ use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::serve::backend::{
-    Abilities, Backend, BackendError, CancelToken, ChatJob, CompletionJob, Event, EventStream, Health, KvCard, Lease,
-    ModelCard, ModelMemory, Offer, Opened, Running, SlotStatus, TokenPiece, TokenizeJob, Wanted,
+    Abilities, Backend, BackendError, CancelToken, ChatJob, ChatPrompt, CompletionJob, EmbedJob, Embeddings, Event,
+    EventStream, Health, KvCard, Lease, ModelCard, ModelMemory, Offer, Opened, Prompt, RerankJob, Running, Scores,
+    SlotStatus, TokenPiece, TokenizeJob, Wanted,
 };
 
 /// One thing a job does.
@@ -38,6 +39,8 @@ pub struct Scripted {
 struct Seen {
     chats: Vec<ChatJob>,
     completions: Vec<CompletionJob>,
+    embeds: Vec<EmbedJob>,
+    reranks: Vec<RerankJob>,
     opened: Vec<Wanted>,
     tokens: Vec<CancelToken>,
 }
@@ -89,6 +92,16 @@ impl Scripted {
     /// The jobs of all completions so far.
     pub fn completions(&self) -> Vec<CompletionJob> {
         self.seen.lock().unwrap().completions.clone()
+    }
+
+    /// The jobs of all embeddings so far.
+    pub fn embeds(&self) -> Vec<EmbedJob> {
+        self.seen.lock().unwrap().embeds.clone()
+    }
+
+    /// The jobs of all rerankings so far.
+    pub fn reranks(&self) -> Vec<RerankJob> {
+        self.seen.lock().unwrap().reranks.clone()
     }
 
     /// What was asked of [`Backend::open`] so far.
@@ -211,6 +224,43 @@ impl Backend for Scripted {
     fn complete(&self, job: CompletionJob) -> Result<EventStream, BackendError> {
         self.seen.lock().unwrap().completions.push(job);
         self.play()
+    }
+
+    /// The messages, as JSON.
+    fn render(&self, model: &str, prompt: ChatPrompt) -> Result<String, BackendError> {
+        Ok(format!("{model}: {}", prompt.messages))
+    }
+
+    /// Vectors `(3, 4, 0, n)` of length 1, where `n` is the number of the text; a token per byte.
+    fn embed(&self, job: EmbedJob) -> Result<Embeddings, BackendError> {
+        let size = |input: &Prompt| match input {
+            Prompt::Text(text) => text.len() as u32,
+            Prompt::Tokens(tokens) => tokens.len() as u32,
+            Prompt::Infill(_) => 0,
+        };
+        let n_tokens = job.inputs.iter().map(size).sum();
+        let vector = |index: usize| {
+            let mut vector = vec![3.0, 4.0, 0.0, index as f32];
+            llama_turboquant::embed::normalize(&mut vector);
+            vector
+        };
+        let vectors = (0..job.inputs.len()).map(vector).collect();
+        self.seen.lock().unwrap().embeds.push(job);
+        match &self.refusal {
+            Some(error) => Err(error.clone()),
+            None => Ok(Embeddings { vectors, n_tokens }),
+        }
+    }
+
+    /// A document's score is how often it has an `x`.
+    fn rerank(&self, job: RerankJob) -> Result<Scores, BackendError> {
+        let score = |document: &String| document.matches('x').count() as f32;
+        let scores = job.documents.iter().map(score).collect();
+        self.seen.lock().unwrap().reranks.push(job);
+        match &self.refusal {
+            Some(error) => Err(error.clone()),
+            None => Ok(Scores { scores, n_tokens: 7 }),
+        }
     }
 
     /// One token per byte.

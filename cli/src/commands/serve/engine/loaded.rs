@@ -119,7 +119,14 @@ impl Loaded {
                     logprobs: Vec::new(),
                 }),
                 (Some(text), Some(top)) => {
-                    let logprobs = loaded.scorer.score(&prompt, top, sender.cancel_token())?;
+                    let mut logprobs = loaded.scorer.score(&prompt, top, sender.cancel_token())?;
+                    // a token that the tokenizer put before the text is no part of it, and offsets count the text
+                    if let Some(first) = logprobs.first_mut()
+                        && !text.starts_with(&first.token)
+                    {
+                        first.token.clear();
+                        first.bytes.clear();
+                    }
                     Some(TextPiece { text, logprobs })
                 }
             };

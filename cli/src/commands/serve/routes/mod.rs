@@ -2,12 +2,16 @@
 //!
 //! A file offers `router()`, which `app.rs` merges.
 
+pub mod apply_template;
 pub mod chat_completions;
 pub mod completion;
 pub mod completions;
 pub mod detokenize;
+pub mod embeddings;
 pub mod health;
+pub mod infill;
 pub mod models;
 pub mod props;
+pub mod rerank;
 pub mod root;
 pub mod tokenize;
