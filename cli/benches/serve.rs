@@ -11,7 +11,7 @@ use clap::Parser;
 use llama_turboquant::engine::chat::{ChatPrompt, ChatRequest, ChatTemplate};
 use llama_turboquant::generate::{GenParams, Session};
 use llama_turboquant_cli::args::ModelArgs;
-use llama_turboquant_cli::commands::serve::engine::Engine;
+use llama_turboquant_cli::commands::serve::engine::{Engine, Limits};
 use llama_turboquant_cli::commands::serve::{AppState, Settings, bind, serve};
 use llama_turboquant_cli::settings::ModelSettings;
 use serde_json::{Value, json};
@@ -62,8 +62,8 @@ struct Server {
 
 impl Server {
     fn start(options: &Options) -> Result<Self> {
-        let engine = Arc::new(Engine::new("bench".into(), 64));
-        engine.load(&ModelSettings::new(&options.model, 4)?)?;
+        let settings = ModelSettings::new(&options.model, 4)?;
+        let engine = Arc::new(Engine::of_model("bench", &settings, Limits::default())?);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()

@@ -6,7 +6,8 @@ use clap::Parser;
 use http_body_util::BodyExt;
 use llama_turboquant_cli::args::{Args, Command};
 use llama_turboquant_cli::commands::serve::backend::Backend;
-use llama_turboquant_cli::commands::serve::engine::{Engine, Limits, SlotSettings};
+use llama_turboquant_cli::commands::serve::command::limits;
+use llama_turboquant_cli::commands::serve::engine::Engine;
 use llama_turboquant_cli::commands::serve::{AppState, Settings, app};
 use llama_turboquant_cli::settings::ModelSettings;
 use serde_json::{Value, json};
@@ -25,12 +26,7 @@ fn served(options: &[&str]) -> (axum::Router, Arc<Engine>) {
     };
     llama_turboquant::Backend::init().unwrap();
     let settings = ModelSettings::new(&args.model, args.parallel).unwrap();
-    let limits = Limits {
-        queue: args.queue,
-        slots: SlotSettings::new(&args.slots).unwrap(),
-        ..Limits::default()
-    };
-    let engine = Arc::new(Engine::of_model("tiny", &settings, limits).unwrap());
+    let engine = Arc::new(Engine::of_model("tiny", &settings, limits(&args).unwrap()).unwrap());
     (app(AppState::new(engine.clone(), Settings::default())), engine)
 }
 

@@ -6,6 +6,7 @@ use clap::Parser;
 use http_body_util::BodyExt;
 use llama_turboquant_cli::args::{Args, Command};
 use llama_turboquant_cli::commands::serve::backend::Backend;
+use llama_turboquant_cli::commands::serve::command::limits;
 use llama_turboquant_cli::commands::serve::engine::{Engine, SlotSettings, is_plain};
 use llama_turboquant_cli::commands::serve::{AppState, Settings, app};
 use llama_turboquant_cli::settings::ModelSettings;
@@ -29,11 +30,8 @@ impl Server {
             unreachable!()
         };
         llama_turboquant::Backend::init().unwrap();
-        let slots = SlotSettings::new(&args.slots).unwrap();
-        let engine = Arc::new(Engine::new("tiny".into(), args.queue).with_slots(slots));
-        engine
-            .load(&ModelSettings::new(&args.model, args.parallel).unwrap())
-            .unwrap();
+        let settings = ModelSettings::new(&args.model, args.parallel).unwrap();
+        let engine = Arc::new(Engine::of_model("tiny", &settings, limits(&args).unwrap()).unwrap());
         let router = app(AppState::new(engine.clone(), Settings::default()));
         Self { router, engine }
     }

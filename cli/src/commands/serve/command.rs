@@ -95,7 +95,11 @@ fn on_offer(args: &ServeArgs, settings: &ModelSettings) -> Result<(Arc<dyn Catal
     ))
 }
 
-fn limits(args: &ServeArgs) -> Result<Limits> {
+/// What the pool keeps to.
+///
+/// # Errors
+/// If the folder for saved slots is none.
+pub fn limits(args: &ServeArgs) -> Result<Limits> {
     let limits = Limits::default();
     Ok(Limits {
         queue: args.queue,

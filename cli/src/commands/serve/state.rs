@@ -95,9 +95,28 @@ impl AppState {
     /// The model a request means, loaded.
     pub async fn open(&self, wanted: Wanted) -> Result<Opened, ApiError> {
         self.ready()?;
-        let backend = Arc::clone(&self.backend);
-        let opened = cancellable(move |cancel| backend.open(&wanted, &cancel)).await;
+        let cancel = CancelToken::new();
+        let token = cancel.clone();
+        let opened = cancellable(self, cancel, move |backend| backend.open(&wanted, &token)).await;
         opened.inspect(load_notice::note)
+    }
+}
+
+/// Runs a call that has no stream on a blocking thread; `cancel` is set when the client or the server goes.
+pub async fn cancellable<T: Send + 'static>(
+    state: &AppState,
+    cancel: CancelToken,
+    call: impl FnOnce(&dyn Backend) -> Result<T, BackendError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let _gone = CancelOnDrop(cancel);
+    let backend = Arc::clone(&state.backend);
+    let mut closing = state.closing();
+    tokio::select! {
+        biased;
+        _ = closing.wait_for(|closing| *closing) => {
+            Err(BackendError::Unavailable("the server is shutting down".into()).into())
+        }
+        result = blocking(move || call(&*backend)) => result,
     }
 }
 
@@ -118,15 +137,6 @@ pub async fn blocking<T: Send + 'static>(
         Ok(result) => Ok(result?),
         Err(error) => Err(BackendError::internal("the engine failed", error.to_string()).into()),
     }
-}
-
-/// The same for a call that ends early when the token is set: when the client has gone.
-pub async fn cancellable<T: Send + 'static>(
-    call: impl FnOnce(CancelToken) -> Result<T, BackendError> + Send + 'static,
-) -> Result<T, ApiError> {
-    let cancel = CancelToken::new();
-    let _gone = CancelOnDrop(cancel.clone());
-    blocking(move || call(cancel)).await
 }
 
 /// Seconds since 1970.

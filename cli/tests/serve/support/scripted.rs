@@ -7,8 +7,8 @@ use serde_json::{Map, json};
 
 use crate::serve::backend::{
     Abilities, Backend, BackendError, CancelToken, ChatJob, ChatPrompt, CompletionJob, Details, EmbedJob, Embeddings,
-    Event, EventStream, Health, KvCard, Lease, ModelCard, ModelMemory, Offer, Opened, Prompt, PromptCacheUse, Running,
-    SlotStatus, TokenPiece, TokenizeJob, Wanted,
+    Event, EventStream, Health, KvCard, Lease, ModelCard, ModelMemory, Offer, Opened, Prompt, PromptCacheUse,
+    RerankJob, Running, Scores, SlotStatus, TokenPiece, TokenizeJob, Wanted,
 };
 
 /// One thing a job does.
@@ -47,9 +47,10 @@ pub struct Scripted {
 struct Seen {
     chats: Vec<ChatJob>,
     completions: Vec<CompletionJob>,
+    embeds: Vec<EmbedJob>,
+    reranks: Vec<RerankJob>,
     opened: Vec<Wanted>,
     tokens: Vec<CancelToken>,
-    embeds: Vec<EmbedJob>,
     unloaded: Vec<String>,
 }
 
@@ -105,14 +106,19 @@ impl Scripted {
         self.seen.lock().unwrap().completions.clone()
     }
 
-    /// What was asked of [`Backend::open`] so far.
-    pub fn opened(&self) -> Vec<Wanted> {
-        self.seen.lock().unwrap().opened.clone()
-    }
-
     /// The jobs of all embeddings so far.
     pub fn embeds(&self) -> Vec<EmbedJob> {
         self.seen.lock().unwrap().embeds.clone()
+    }
+
+    /// The jobs of all rerankings so far.
+    pub fn reranks(&self) -> Vec<RerankJob> {
+        self.seen.lock().unwrap().reranks.clone()
+    }
+
+    /// What was asked of [`Backend::open`] so far.
+    pub fn opened(&self) -> Vec<Wanted> {
+        self.seen.lock().unwrap().opened.clone()
     }
 
     /// The models that were unloaded and not loaded again.
@@ -265,27 +271,36 @@ impl Backend for Scripted {
         Ok(messages.iter().map(line).collect())
     }
 
-    /// The first number is the length of the text, the others are 1.
+    /// Vectors `(3, 4, 0, n)` of length 1, where `n` is the number of the text; a token per byte.
     fn embed(&self, job: EmbedJob) -> Result<Embeddings, BackendError> {
-        self.seen.lock().unwrap().embeds.push(job.clone());
-        if let Some(error) = &self.refusal {
-            return Err(error.clone());
-        }
-        let length = |text: &Prompt| match text {
-            Prompt::Text(text) => text.len(),
-            Prompt::Tokens(tokens) => tokens.len(),
+        let size = |input: &Prompt| match input {
+            Prompt::Text(text) => text.len() as u32,
+            Prompt::Tokens(tokens) => tokens.len() as u32,
             Prompt::Infill(_) => 0,
         };
-        let vector = |text| {
-            let mut vector = vec![1.0; self.cards[0].n_embd as usize];
-            vector[0] = length(text) as f32;
-            let size = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-            vector.iter().map(|x| x / size).collect()
+        let n_tokens = job.inputs.iter().map(size).sum();
+        let vector = |index: usize| {
+            let mut vector = vec![3.0, 4.0, 0.0, index as f32];
+            llama_turboquant::embed::normalize(&mut vector);
+            vector
         };
-        Ok(Embeddings {
-            vectors: job.inputs.iter().map(vector).collect(),
-            n_tokens: job.inputs.iter().map(length).sum::<usize>() as u32,
-        })
+        let vectors = (0..job.inputs.len()).map(vector).collect();
+        self.seen.lock().unwrap().embeds.push(job);
+        match &self.refusal {
+            Some(error) => Err(error.clone()),
+            None => Ok(Embeddings { vectors, n_tokens }),
+        }
+    }
+
+    /// A document's score is how often it has an `x`.
+    fn rerank(&self, job: RerankJob) -> Result<Scores, BackendError> {
+        let score = |document: &String| document.matches('x').count() as f32;
+        let scores = job.documents.iter().map(score).collect();
+        self.seen.lock().unwrap().reranks.push(job);
+        match &self.refusal {
+            Some(error) => Err(error.clone()),
+            None => Ok(Scores { scores, n_tokens: 7 }),
+        }
     }
 
     /// One token per byte.

@@ -7,6 +7,7 @@ use crate::commands::serve::backend::{
     TokenLogprob, Usage,
 };
 use llama_turboquant::engine::chat::{ChatDelta, ChatParser};
+use llama_turboquant::engine::sampler::Logprobs;
 use llama_turboquant::generate::{FinishReason, Piece};
 use llama_turboquant::scheduler::{JobEvent, JobSink, JobStats};
 use llama_turboquant::{Error, Model, Result, Token};
@@ -63,7 +64,7 @@ pub(super) fn sink(answer: impl Answer + 'static, to: &PartSender<Part>) -> JobS
 /// A plain completion.
 pub(super) struct TextAnswer {
     model: Model,
-    echo: Option<String>,
+    echo: Option<TextPiece>,
 }
 
 /// A chat: text, reasoning and tool calls are told apart as they are written.
@@ -82,7 +83,7 @@ pub(super) struct ChatAnswer {
 }
 
 impl TextAnswer {
-    pub(super) fn new(model: Model, echo: Option<String>) -> Self {
+    pub(super) fn new(model: Model, echo: Option<TextPiece>) -> Self {
         Self { model, echo }
     }
 }
@@ -102,7 +103,7 @@ impl Answer for TextAnswer {
             JobEvent::Done(stats) => out.push_back(done(&stats, false, 0)),
             JobEvent::Started { .. } => {
                 out.extend(plain(event));
-                out.extend(self.echo.take().map(Event::text));
+                out.extend(self.echo.take().map(Event::Text));
             }
             other => out.extend(plain(other)),
         }
@@ -264,9 +265,14 @@ fn done(stats: &JobStats, calls_tools: bool, n_reasoning: u32) -> Event {
 }
 
 fn logprobs(model: &Model, piece: &Piece) -> Vec<TokenLogprob> {
-    let Some(logprobs) = &piece.logprobs else {
-        return Vec::new();
-    };
+    let logprobs = piece.logprobs.as_ref();
+    logprobs.map_or_else(Vec::new, |logprobs| {
+        vec![token_logprob(model, piece.token, Some(logprobs))]
+    })
+}
+
+/// A token with its text; without `logprobs`, it has no predecessor.
+pub(super) fn token_logprob(model: &Model, token: Token, logprobs: Option<&Logprobs>) -> TokenLogprob {
     let bytes = |token: Token| model.piece(token, true).unwrap_or_default();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let alternative = |&(token, logprob): &(Token, f32)| {
@@ -277,11 +283,11 @@ fn logprobs(model: &Model, piece: &Piece) -> Vec<TokenLogprob> {
             logprob,
         }
     };
-    let own = bytes(piece.token);
-    vec![TokenLogprob {
+    let own = bytes(token);
+    TokenLogprob {
         token: text(&own),
         bytes: own,
-        logprob: Some(logprobs.token),
-        top: logprobs.top.iter().map(alternative).collect(),
-    }]
+        logprob: logprobs.map(|logprobs| logprobs.token),
+        top: logprobs.map_or_else(Vec::new, |logprobs| logprobs.top.iter().map(alternative).collect()),
+    }
 }

@@ -1,11 +1,13 @@
 //! One loaded model: its scheduler, its template, and the jobs it takes.
 
 use super::answer::{self, ChatAnswer, Part, TextAnswer};
+use super::embed::Vectors;
+use super::score::Scorer;
 use super::slots::SlotSettings;
 use super::{RETRY_AFTER, backend_error, request, saturate, submit_error};
 use crate::commands::serve::backend::{
     Abilities, BackendError, ChatJob, ChatPrompt, CompletionJob, EventStream, KvCard, ModelCard, ModelMemory,
-    PartSender, PromptCacheUse, Running, SlotStatus, TokenPiece, TokenizeJob,
+    PartSender, PromptCacheUse, Running, SlotStatus, TextPiece, TokenPiece, TokenizeJob,
 };
 use crate::commands::serve::state::unix_time;
 use crate::settings::{ModelSettings, human_bytes};
@@ -25,6 +27,8 @@ pub(super) struct Loaded {
     pub(super) kv: Vec<LayerTypes>,
     pub(super) memory: ModelMemory,
     pub(super) slots: SlotSettings,
+    pub(super) vectors: Vectors,
+    scorer: Scorer,
 }
 
 impl Loaded {
@@ -46,9 +50,13 @@ impl Loaded {
         };
         let context = settings.create_context(&model)?;
         let memory = occupied(&context)?;
-        let card = card(name, &model, &context, template.as_ref())?;
+        let mut card = card(name, &model, &context, template.as_ref())?;
+        // an encoder, whatever its file says: the engine would assert on prompts longer than a batch
+        card.abilities.completion &= memory.kv > 0;
         let kv = context.kv().layers.clone();
         Ok(Self {
+            vectors: Vectors::new(&context, queue_limit),
+            scorer: Scorer::new(&context, queue_limit),
             scheduler: Scheduler::with(
                 context,
                 SchedulerConfig {
@@ -94,7 +102,7 @@ impl Loaded {
             slots: self.scheduler.slots().into_iter().map(slot).collect(),
             queued: saturate(status.queued),
             queue_limit: saturate(status.queue_limit),
-            memory: self.memory,
+            memory: self.memory(),
             kv_cells_used: saturate(status.cells_used),
             prompt_cache: PromptCacheUse {
                 limit: status.prompt_cache.limit,
@@ -106,6 +114,17 @@ impl Loaded {
             },
             expires: None,
         }
+    }
+
+    /// What it occupies, with the contexts that were made on demand.
+    fn memory(&self) -> ModelMemory {
+        let on_demand = [self.vectors.memory(), self.scorer.memory()];
+        on_demand.into_iter().fold(self.memory, |sum, part| ModelMemory {
+            weights: sum.weights,
+            kv: sum.kv + part.kv,
+            compute: sum.compute + part.compute,
+            gpu: sum.gpu + part.gpu,
+        })
     }
 
     pub(super) fn chat(self: Arc<Self>, job: ChatJob) -> Result<EventStream, BackendError> {
@@ -127,6 +146,24 @@ impl Loaded {
         self.start(move |loaded, sender| {
             let progress = job.generation.return_progress;
             let (prompt, params, echo, reuse_prefix) = request::completion(loaded, job)?;
+            let echo = match (echo, params.logprobs) {
+                (None, _) => None,
+                (Some(text), None) => Some(TextPiece {
+                    text,
+                    logprobs: Vec::new(),
+                }),
+                (Some(text), Some(top)) => {
+                    let mut logprobs = loaded.scorer.score(&prompt, top, sender.cancel_token())?;
+                    // a token that the tokenizer put before the text is no part of it, and offsets count the text
+                    if let Some(first) = logprobs.first_mut()
+                        && !text.starts_with(&first.token)
+                    {
+                        first.token.clear();
+                        first.bytes.clear();
+                    }
+                    Some(TextPiece { text, logprobs })
+                }
+            };
             let answer = TextAnswer::new(loaded.scheduler.model().clone(), echo);
             Ok(Job {
                 prompt,
@@ -143,6 +180,12 @@ impl Loaded {
         self: Arc<Self>,
         prepare: impl FnOnce(&Loaded, &PartSender<Part>) -> Result<Job, BackendError> + Send + 'static,
     ) -> Result<EventStream, BackendError> {
+        if !self.card.abilities.completion {
+            return Err(BackendError::NotSupported(
+                "this model writes no text; it was made for embeddings or reranking: use /v1/embeddings or /v1/rerank"
+                    .into(),
+            ));
+        }
         let status = self.scheduler.status();
         if status.queued >= status.queue_limit {
             return Err(BackendError::Overloaded {

@@ -2,21 +2,25 @@
 
 mod answer;
 mod catalog;
+mod embed;
 mod heads;
+mod infill;
 mod load;
 mod loaded;
 mod memory;
 mod pool;
 mod request;
 mod residents;
+mod score;
 mod slots;
+mod turn;
 
 pub use catalog::{Catalogs, FixedCatalog, FolderCatalog};
 pub use slots::{SlotSettings, is_plain};
 
 use crate::commands::serve::backend::{
-    Backend, BackendError, ChatJob, ChatPrompt, CompletionJob, Details, EventStream, Health, KeepAlive, Offer, Opened,
-    Running, SlotAction, SlotReport, TokenPiece, TokenizeJob, Wanted,
+    Backend, BackendError, ChatJob, ChatPrompt, CompletionJob, Details, EmbedJob, Embeddings, EventStream, Health,
+    KeepAlive, Offer, Opened, RerankJob, Running, Scores, SlotAction, SlotReport, TokenPiece, TokenizeJob, Wanted,
 };
 use crate::commands::serve::keep_alive;
 use crate::settings::ModelSettings;
@@ -271,6 +275,14 @@ impl Backend for Engine {
 
     fn render(&self, model: &str, prompt: ChatPrompt) -> Result<String, BackendError> {
         self.loaded(model)?.render(prompt)
+    }
+
+    fn embed(&self, job: EmbedJob) -> Result<Embeddings, BackendError> {
+        self.loaded(&job.model)?.vectors.embed(&job)
+    }
+
+    fn rerank(&self, job: RerankJob) -> Result<Scores, BackendError> {
+        self.loaded(&job.model)?.vectors.rerank(&job)
     }
 
     fn tokenize(&self, job: TokenizeJob) -> Result<Vec<TokenPiece>, BackendError> {

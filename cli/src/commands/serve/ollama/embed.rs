@@ -1,12 +1,13 @@
 //! `/api/embed` and `/api/embeddings`: texts as vectors.
 
 use axum::response::Response;
+use llama_turboquant::embed::normalize;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::answer::Head;
 use super::target::{Target, name};
-use crate::commands::serve::backend::{EmbedJob, Embeddings, ModelCard, Prompt};
+use crate::commands::serve::backend::{CancelToken, EmbedJob, Embeddings, ModelCard, Prompt};
 use crate::commands::serve::body::Fields;
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::state::{AppState, cancellable};
@@ -40,7 +41,10 @@ pub async fn embed(state: &AppState, body: &Map<String, Value>) -> Result<Respon
 
     let mut made = vectors(state, &model.card, texts, truncate).await?;
     if let Some(dimensions) = dimensions {
-        made.vectors.iter_mut().for_each(|vector| shorten(vector, dimensions));
+        for vector in &mut made.vectors {
+            vector.truncate(dimensions);
+            normalize(vector);
+        }
     }
     Ok(super::json(&Embedded {
         model: head.model(),
@@ -111,23 +115,12 @@ async fn vectors(
             n_tokens: 0,
         });
     }
-    let (backend, model) = (state.backend.clone(), card.id.clone());
-    cancellable(move |cancel| {
-        backend.embed(EmbedJob {
-            model,
-            inputs: texts.into_iter().map(Prompt::Text).collect(),
-            truncate,
-            cancel,
-        })
-    })
-    .await
-}
-
-/// Keeps the first numbers, and makes the vector's length 1 again.
-fn shorten(vector: &mut Vec<f32>, dimensions: usize) {
-    vector.truncate(dimensions);
-    let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-    if length > 0.0 {
-        vector.iter_mut().for_each(|x| *x /= length);
-    }
+    let cancel = CancelToken::new();
+    let job = EmbedJob {
+        model: card.id.clone(),
+        inputs: texts.into_iter().map(Prompt::Text).collect(),
+        truncate,
+        cancel: cancel.clone(),
+    };
+    cancellable(state, cancel, move |backend| backend.embed(job)).await
 }

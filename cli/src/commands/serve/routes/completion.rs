@@ -7,9 +7,9 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde::Serialize;
 
-use crate::commands::serve::backend::{Done, Event, Finish};
+use crate::commands::serve::backend::{Done, Event, Finish, Opened};
 use crate::commands::serve::body::{Body, Fields};
-use crate::commands::serve::choices::Choices;
+use crate::commands::serve::choices::{Choices, Job};
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::openai::completion_request::CompletionRequest;
 use crate::commands::serve::openai::generation::wanted;
@@ -26,7 +26,17 @@ pub fn router() -> Router<AppState> {
 async fn complete(State(state): State<AppState>, Body(body): Body) -> Result<Response, ApiError> {
     let model = state.open(wanted(Fields(&body))?).await?;
     let (request, jobs) = CompletionRequest::parse(&body, &model.card, &state)?;
-    let mut choices = Choices::start(&state, &model, jobs)?;
+    answer(&state, &model, request, jobs).await
+}
+
+/// Runs the jobs and answers in this form.
+pub(super) async fn answer(
+    state: &AppState,
+    model: &Opened,
+    request: CompletionRequest,
+    jobs: Vec<Job>,
+) -> Result<Response, ApiError> {
+    let mut choices = Choices::start(state, model, jobs)?;
     if request.delivery.stream {
         let answer = NativeStream { model: request.model };
         return stream::respond(choices, answer, state.settings.ping_interval).await;
