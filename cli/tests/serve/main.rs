@@ -12,6 +12,7 @@ mod errors;
 mod guards;
 mod models;
 mod native_completion;
+mod progress;
 mod socket;
 mod support;
 mod tokens;
