@@ -130,21 +130,31 @@ impl Handle {
 }
 
 impl Worker {
-    /// Does what was asked for; returns whether that was anything.
-    pub(super) fn obey(&mut self) -> bool {
+    /// Does what was asked for.
+    pub(super) fn obey(&mut self) {
         let commands = std::mem::take(&mut self.shared.lock().commands);
-        let any = !commands.is_empty();
         for Command { slot, what } in commands {
-            // whoever asked may have gone: then nobody wants the answer
+            let idle = self.idle(slot);
             match what {
-                What::Save(reply) => drop(reply.try_send(self.idle(slot).and_then(|()| self.save(slot)))),
-                What::Restore(saved, reply) => {
-                    drop(reply.try_send(self.idle(slot).and_then(|()| self.restore(slot, saved))));
+                What::Save(reply) => {
+                    let saved = idle.and_then(|()| self.save(slot));
+                    self.answer(&reply, saved);
                 }
-                What::Erase(reply) => drop(reply.try_send(self.idle(slot).map(|()| self.erase(slot)))),
+                What::Restore(saved, reply) => {
+                    let restored = idle.and_then(|()| self.restore(slot, saved));
+                    self.answer(&reply, restored);
+                }
+                What::Erase(reply) => {
+                    let erased = idle.map(|()| self.erase(slot));
+                    self.answer(&reply, erased);
+                }
             }
         }
-        any
+    }
+
+    fn answer<T>(&self, reply: &Reply<T>, result: Result<T, SlotError>) {
+        self.publish(); // whoever has the answer looks at the slots next
+        let _ = reply.try_send(result); // whoever asked may have gone
     }
 
     fn idle(&self, slot: usize) -> Result<(), SlotError> {

@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn a_longer_prompt_replaces_its_beginning() {
         let mut cache = three();
-        cache.store(vec![1; 15], vec![0; 60]);
+        cache.store(vec![1; 15], vec![0; 40]);
         assert_eq!(cache.status().entries, 3);
         assert_eq!(cache.best(&[1; 12]).map(|(_, n)| n), Some(12));
     }

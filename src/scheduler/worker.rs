@@ -48,8 +48,8 @@ impl Worker {
     pub(super) fn run(mut self) {
         while self.wait_for_work() {
             self.end_cancelled();
-            let obeyed = self.obey();
-            if self.begin_jobs() || obeyed {
+            self.obey();
+            if self.begin_jobs() {
                 self.publish();
             }
             self.step();
@@ -66,7 +66,7 @@ impl Worker {
     }
 
     /// Lets others see how things are.
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         let cells_used = Cells::count(self.slots.iter().map(|slot| &slot.cells));
         let cache = self.prompts.status();
         let mut state = self.shared.lock();
@@ -183,15 +183,18 @@ impl Worker {
     /// for a long one.
     fn fill_batch(&mut self) {
         self.batch.clear();
-        let mut left = self.pace.budget(self.company());
+        let budget = self.pace.budget(self.company());
+        let most = self.context.n_batch() as usize;
         let mut prompts = Vec::new();
         for (i, slot) in self.slots.iter_mut().enumerate() {
             if slot.running.is_some() && !slot.is_decoding() {
                 prompts.push(i);
             } else {
-                left = left.saturating_sub(slot.fill(&mut self.batch, 1));
+                let room = most - self.batch.len();
+                slot.fill(&mut self.batch, room.min(1));
             }
         }
+        let mut left = budget.saturating_sub(self.batch.len());
         prompts.sort_by_key(|&i| self.slots[i].pending());
         for (n, &i) in prompts.iter().enumerate() {
             let share = left / (prompts.len() - n);

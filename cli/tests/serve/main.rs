@@ -14,6 +14,7 @@ mod guards;
 mod infill;
 mod models;
 mod native_completion;
+mod progress;
 mod ollama_answers;
 mod ollama_embed;
 mod ollama_errors;
