@@ -37,7 +37,9 @@ pub(super) fn list(hub: &Hub, reference: &Reference, cancel: &CancelToken) -> Re
     let mut files = Vec::new();
     for _ in 0..MAX_PAGES {
         let (text, next) = hub.text(&url, MAX_PAGE, cancel).map_err(|error| match error {
-            Error::NotFound(_) => Error::NotFound(format!("{}/{repository}: the hub has no such repository", hub.url())),
+            Error::NotFound(_) => {
+                Error::NotFound(format!("{}/{repository}: the hub has no such repository", hub.url()))
+            }
             error => error,
         })?;
         let garbage = || Error::Answer {
@@ -73,7 +75,10 @@ fn read(entry: &Value) -> Option<RemoteFile> {
         return None;
     }
     let lfs = &entry["lfs"];
-    let digest = lfs["oid"].as_str().or_else(|| lfs["sha256"].as_str()).unwrap_or_default();
+    let digest = lfs["oid"]
+        .as_str()
+        .or_else(|| lfs["sha256"].as_str())
+        .unwrap_or_default();
     let digest = digest.strip_prefix("sha256:").unwrap_or(digest);
     Some(RemoteFile {
         path: path.to_owned(),
@@ -87,13 +92,20 @@ fn is_safe(part: &str) -> bool {
     !part.is_empty()
         && part.len() <= 200
         && !part.starts_with('.')
-        && !part.chars().any(|char| char.is_control() || "\\/:*?\"<>|".contains(char))
+        && !part
+            .chars()
+            .any(|char| char.is_control() || "\\/:*?\"<>|".contains(char))
 }
 
 /// The files that `reference` means.
 pub(super) fn choose(files: &[RemoteFile], reference: &Reference) -> Result<Choice, Error> {
-    let firsts = || files.iter().filter(|file| split(&file.path).is_none_or(|(_, number, _)| number == 1));
-    let exact = |tag: &str| firsts().find(|file| quant(&file.path).is_some_and(|quant| quant.eq_ignore_ascii_case(tag)));
+    let firsts = || {
+        files
+            .iter()
+            .filter(|file| split(&file.path).is_none_or(|(_, number, _)| number == 1))
+    };
+    let exact =
+        |tag: &str| firsts().find(|file| quant(&file.path).is_some_and(|quant| quant.eq_ignore_ascii_case(tag)));
     let tagged = |tag: &str| exact(tag).or_else(|| firsts().find(|file| has_tag(&file.path, tag)));
     let file = match &reference.selector {
         Selector::Default => DEFAULT_TAGS.into_iter().find_map(tagged).or_else(|| firsts().next()),
@@ -113,7 +125,9 @@ pub(super) fn choose(files: &[RemoteFile], reference: &Reference) -> Result<Choi
             let find = |path: String| {
                 files.iter().find(|file| file.path == path).cloned().ok_or_else(|| {
                     let repository = reference.repository();
-                    Error::NotFound(format!("{repository}: the model has {count} shards, and the hub does not list {path}"))
+                    Error::NotFound(format!(
+                        "{repository}: the model has {count} shards, and the hub does not list {path}"
+                    ))
                 })
             };
             (1..=count).map(shard).map(find).collect::<Result<_, _>>()?
@@ -136,7 +150,10 @@ fn missing(files: &[RemoteFile], reference: &Reference) -> Error {
         (_, Selector::Tag(tag) | Selector::File(tag)) => {
             format!("{repository} has no model '{tag}'; it has {}", tags.join(", "))
         }
-        _ => format!("{repository} has no model that can be downloaded; it has {}", tags.join(", ")),
+        _ => format!(
+            "{repository} has no model that can be downloaded; it has {}",
+            tags.join(", ")
+        ),
     })
 }
 
@@ -156,7 +173,11 @@ fn quant(path: &str) -> Option<String> {
     let words: Vec<&str> = stem.split(['-', '.']).collect();
     let at = words.iter().rposition(|word| is_quant(word))?;
     let unsloth = at > 0 && words[at - 1] == "UD";
-    Some(if unsloth { format!("UD-{}", words[at]) } else { words[at].to_owned() })
+    Some(if unsloth {
+        format!("UD-{}", words[at])
+    } else {
+        words[at].to_owned()
+    })
 }
 
 fn is_quant(word: &str) -> bool {
@@ -223,7 +244,10 @@ mod tests {
     #[test]
     fn a_tag_matches_whole_words_in_any_case() {
         let all = ["m-IQ4_XS.gguf", "m-Q4_K_M.gguf", "m-Q4_K_S.gguf"];
-        assert_eq!(chosen(&all, "o/r:q4_k_s").unwrap(), ("o/r:Q4_K_S".into(), vec!["m-Q4_K_S.gguf".into()]));
+        assert_eq!(
+            chosen(&all, "o/r:q4_k_s").unwrap(),
+            ("o/r:Q4_K_S".into(), vec!["m-Q4_K_S.gguf".into()])
+        );
         let error = chosen(&all, "o/r:Q4").unwrap_err().to_string();
         assert!(error.contains("IQ4_XS, Q4_K_M, Q4_K_S"), "{error}");
     }
@@ -239,8 +263,21 @@ mod tests {
 
     #[test]
     fn names_that_could_leave_the_folder_are_no_models() {
-        for path in ["../x.gguf", "a/../x.gguf", "/x.gguf", "a//x.gguf", ".x.gguf", "a\\x.gguf", "a\n.gguf", "C:x.gguf"] {
-            assert_eq!(read(&json!({ "type": "file", "path": path, "size": 1 })), None, "{path:?}");
+        for path in [
+            "../x.gguf",
+            "a/../x.gguf",
+            "/x.gguf",
+            "a//x.gguf",
+            ".x.gguf",
+            "a\\x.gguf",
+            "a\n.gguf",
+            "C:x.gguf",
+        ] {
+            assert_eq!(
+                read(&json!({ "type": "file", "path": path, "size": 1 })),
+                None,
+                "{path:?}"
+            );
         }
         assert!(read(&json!({ "type": "file", "path": "a/x (1).gguf", "size": 1 })).is_some());
     }

@@ -42,10 +42,14 @@ impl FromStr for Reference {
             reason,
         };
         let name = without_host(text);
-        let (path, tag) = name.split_once(':').map_or((name, None), |(path, tag)| (path, Some(tag)));
+        let (path, tag) = name
+            .split_once(':')
+            .map_or((name, None), |(path, tag)| (path, Some(tag)));
         let (org, repo) = path.split_once('/').ok_or_else(|| wrong("it has no '/'"))?;
         if ![org, repo].iter().all(|part| is_part(part) && part.len() <= MAX_PART) {
-            return Err(wrong("organisation and repository are of letters, digits, '.', '_' and '-'"));
+            return Err(wrong(
+                "organisation and repository are of letters, digits, '.', '_' and '-'",
+            ));
         }
         let selector = match tag {
             None | Some("latest") => Selector::Default,
@@ -88,7 +92,11 @@ mod tests {
     fn the_ways_to_write_a_reference() {
         let plain: Reference = "org/repo-GGUF".parse().unwrap();
         assert_eq!(plain.selector, Selector::Default);
-        for text in ["hf.co/org/repo-GGUF", "huggingface.co/org/repo-GGUF:latest", "https://hf.co/org/repo-GGUF"] {
+        for text in [
+            "hf.co/org/repo-GGUF",
+            "huggingface.co/org/repo-GGUF:latest",
+            "https://hf.co/org/repo-GGUF",
+        ] {
             assert_eq!(text.parse::<Reference>().unwrap(), plain, "{text}");
         }
         let tag: Reference = "org/repo:Q4_K_M".parse().unwrap();
@@ -102,11 +110,30 @@ mod tests {
     fn hostile_references_are_refused() {
         let long = format!("org/{}", "x".repeat(97));
         let names = [
-            "", "llama3", "../x", "a/..", "a/b/c", "/a/b", "a/b:../x", "a/b:x/y.gguf", "a/b:", "a/b:c:d", "a b/c",
-            "a/b?x=1", "a/b#x", "a/%2e%2e", "http://evil.example/a/b", "a\n/b", "user@host/x", &long,
+            "",
+            "llama3",
+            "../x",
+            "a/..",
+            "a/b/c",
+            "/a/b",
+            "a/b:../x",
+            "a/b:x/y.gguf",
+            "a/b:",
+            "a/b:c:d",
+            "a b/c",
+            "a/b?x=1",
+            "a/b#x",
+            "a/%2e%2e",
+            "http://evil.example/a/b",
+            "a\n/b",
+            "user@host/x",
+            &long,
         ];
         for text in names {
-            assert!(matches!(text.parse::<Reference>(), Err(Error::Reference { .. })), "{text:?}");
+            assert!(
+                matches!(text.parse::<Reference>(), Err(Error::Reference { .. })),
+                "{text:?}"
+            );
         }
     }
 }
