@@ -4,7 +4,7 @@ use super::files::{self, Choice, RemoteFile};
 use super::http::check;
 use super::transfer::{self, etag_path, part_path};
 use super::{Error, Hub, Reference};
-use crate::store::{Catalog as _, Entry, FileRecord, HUB_FOLDER, Store, cannot, sha256_hex};
+use crate::store::{Entry, FileRecord, HUB_FOLDER, Store, cannot, sha256_hex};
 use llama_turboquant::CancelToken;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -55,19 +55,10 @@ pub fn obtain(
     cancel: &CancelToken,
     report: &mut dyn FnMut(Status<'_>),
 ) -> Result<Entry, Error> {
-    match local(store, reference)? {
+    match store.get(&reference.to_string())? {
         Some(entry) => Ok(entry),
         None => pull(store, hub, reference, cancel, report),
     }
-}
-
-fn local(store: &Store, reference: &Reference) -> Result<Option<Entry>, Error> {
-    store
-        .find(&reference.to_string())
-        .map_err(|error| match error.downcast() {
-            Ok(error) => Error::Store(error),
-            Err(other) => Error::Store(crate::store::Error::Invalid(format!("{other:#}"))),
-        })
 }
 
 /// Downloads what is new of a model. What came before an error or a cancellation is kept, and the next pull goes on from there.

@@ -77,6 +77,28 @@ impl Store {
         &self.root
     }
 
+    /// The model of that name; also by a hub's address (`hf.co/org/repo:QUANT`), the tag in any case, or without the tag.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn get(&self, name: &str) -> Result<Option<Entry>, Error> {
+        let mut meanings = self.meanings()?;
+        let found = best(meanings.keys().map(String::as_str), name).map(str::to_owned);
+        Ok(found.and_then(|name| meanings.remove(&name)).map(|(_, entry)| entry))
+    }
+
+    /// Whether the name stands for a model that no hub has: created, copied, put there by the user, from the command line.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn is_own(&self, name: &str) -> Result<bool, Error> {
+        Ok(match self.meaning(name)? {
+            Some(Meaning::Written(manifest)) => manifest.from.is_some(),
+            Some(Meaning::Given(_) | Meaning::Found(_)) => true,
+            None => false,
+        })
+    }
+
     /// Makes the alias `destination` of `source`. Later changes to either do not change the other.
     ///
     /// # Errors
@@ -157,14 +179,6 @@ impl Store {
         })?;
         self.replace(name, manifest)?;
         Ok(entry)
-    }
-
-    /// The files that a name was recorded with, if it was.
-    pub(crate) fn recorded(&self, name: &Name) -> Result<Option<Vec<FileRecord>>, Error> {
-        let known = self.manifest(name.as_str())?;
-        Ok(known
-            .filter(|known| self.resolve(known, SystemTime::now()).is_ok())
-            .map(|known| known.files))
     }
 
     /// Fails unless `need` bytes more fit below the folder.
@@ -411,11 +425,8 @@ impl Catalog for Store {
         Ok(self.meanings()?.into_values().map(|(_, entry)| entry).collect())
     }
 
-    /// As the trait says; also by a hub's address (`hf.co/org/repo:QUANT`), the tag in any case, and without the tag.
     fn find(&self, name: &str) -> anyhow::Result<Option<Entry>> {
-        let mut meanings = self.meanings()?;
-        let found = best(meanings.keys().map(String::as_str), name).map(str::to_owned);
-        Ok(found.and_then(|name| meanings.remove(&name)).map(|(_, entry)| entry))
+        Ok(self.get(name)?)
     }
 }
 

@@ -30,6 +30,12 @@ pub fn app(state: AppState) -> Router {
         .merge(routes::completion::router())
         .merge(routes::tokenize::router())
         .merge(routes::detokenize::router())
+        .merge(routes::api_blobs::router())
+        .merge(routes::api_copy::router())
+        .merge(routes::api_create::router())
+        .merge(routes::api_delete::router())
+        .merge(routes::api_pull::router())
+        .merge(routes::api_unsupported::router())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         // Layers run from the last to the first.

@@ -2,6 +2,12 @@
 //!
 //! A file offers `router()`, which `app.rs` merges.
 
+pub mod api_blobs;
+pub mod api_copy;
+pub mod api_create;
+pub mod api_delete;
+pub mod api_pull;
+pub mod api_unsupported;
 pub mod chat_completions;
 pub mod completion;
 pub mod completions;
