@@ -14,6 +14,7 @@ pub mod report;
 pub mod sensitivity;
 pub mod session;
 mod slots;
+pub mod store;
 
 pub use bench::BenchArgs;
 pub use engine::{EngineArgs, ModelArgs, SamplingArgs};
@@ -82,6 +83,12 @@ pub enum Command {
     /// Make models.
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Download a model from a hub: org/repo:QUANT.
+    Pull(store::PullArgs),
+    /// List the models that can be named: downloaded, created, in the models folder.
+    List(store::ListArgs),
+    /// Delete models: downloads with their files, aliases.
+    Rm(store::RmArgs),
 }
 
 #[derive(Debug, ClapArgs)]

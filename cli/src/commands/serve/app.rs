@@ -45,6 +45,12 @@ pub fn app(state: AppState) -> Router {
         .merge(routes::api_show::router())
         .merge(routes::api_ps::router())
         .merge(routes::api_version::router())
+        .merge(routes::api_blobs::router())
+        .merge(routes::api_copy::router())
+        .merge(routes::api_create::router())
+        .merge(routes::api_delete::router())
+        .merge(routes::api_pull::router())
+        .merge(routes::api_unsupported::router())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         // Layers run from the last to the first.

@@ -22,6 +22,7 @@ pub mod keep_alive;
 pub mod listen;
 pub mod load_notice;
 pub mod ollama;
+pub mod ollama_store;
 pub mod openai;
 pub mod routes;
 pub mod sse;

@@ -9,6 +9,8 @@ use crate::commands::serve::backend::{Backend, BackendError, CancelToken, Health
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::guard::{ApiKeys, HostCheck, Origins};
 use crate::commands::serve::load_notice;
+use crate::hub::Hub;
+use crate::store::Store;
 
 /// How the server behaves, apart from the engine.
 #[derive(Clone, Debug)]
@@ -51,6 +53,10 @@ pub struct AppState {
     pub backend: Arc<dyn Backend>,
     /// How the server behaves.
     pub settings: Arc<Settings>,
+    /// The folder of models, for servers that change it.
+    pub store: Option<Arc<Store>>,
+    /// Where models are pulled from; never without a store.
+    pub hub: Option<Arc<Hub>>,
     closing: Arc<watch::Sender<bool>>,
 }
 
@@ -60,8 +66,18 @@ impl AppState {
         Self {
             backend,
             settings: Arc::new(settings),
+            store: None,
+            hub: None,
             closing: Arc::new(watch::Sender::new(false)),
         }
+    }
+
+    /// The same state for a server whose clients may pull, create and delete models.
+    #[must_use]
+    pub fn with_store(mut self, store: Arc<Store>, hub: Arc<Hub>) -> Self {
+        self.store = Some(store);
+        self.hub = Some(hub);
+        self
     }
 
     /// The same state for a socket that has to check host names.
