@@ -10,6 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
+use crate::commands::serve::anthropic;
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::routes;
 use crate::commands::serve::state::AppState;
@@ -28,6 +29,8 @@ pub fn app(state: AppState) -> Router {
         .merge(routes::chat_completions::router())
         .merge(routes::completions::router())
         .merge(routes::completion::router())
+        .merge(routes::responses::router())
+        .merge(routes::messages::router())
         .merge(routes::tokenize::router())
         .merge(routes::detokenize::router())
         .fallback(not_found)
@@ -36,6 +39,7 @@ pub fn app(state: AppState) -> Router {
         .layer(DefaultBodyLimit::max(state.settings.body_limit))
         .layer(middleware::from_fn_with_state(state.clone(), require_key))
         .layer(middleware::from_fn_with_state(state.clone(), require_known_caller))
+        .layer(middleware::from_fn(anthropic::error::rewrite))
         .layer(cors(state.clone()))
         .with_state(state)
 }

@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
-use crate::commands::serve::backend::{Backend, BackendError, CancelToken, Health, Opened, Wanted};
+use crate::commands::serve::backend::{
+    Backend, BackendError, CancelToken, ChatPrompt, Health, Opened, TokenizeJob, Wanted,
+};
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::guard::{ApiKeys, HostCheck, Origins};
 
@@ -100,6 +102,22 @@ impl AppState {
         let opened = blocking(move || backend.open(&wanted, &cancel)).await;
         drop(gone);
         opened
+    }
+
+    /// Tokens of a chat, as its prompt would have.
+    pub async fn count(&self, model: &Opened, prompt: ChatPrompt) -> Result<usize, ApiError> {
+        let (backend, model) = (Arc::clone(&self.backend), model.card.id.clone());
+        blocking(move || {
+            let content = backend.render(&model, prompt)?;
+            let job = TokenizeJob {
+                model,
+                content,
+                add_special: true,
+                parse_special: true,
+            };
+            backend.tokenize(job).map(|tokens| tokens.len())
+        })
+        .await
     }
 }
 
