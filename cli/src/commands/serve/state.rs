@@ -26,6 +26,9 @@ pub struct Settings {
     pub ping_interval: Duration,
     /// Choices one request may ask for: prompts times `n`.
     pub max_choices: usize,
+    /// Send reasoning as `reasoning` as well as `reasoning_content`, for clients that read the one
+    /// or the other.
+    pub reasoning_alias: bool,
     /// Sent as `system_fingerprint`: names the build, so that a change in answers can be traced to
     /// it.
     pub fingerprint: String,
@@ -40,6 +43,7 @@ impl Default for Settings {
             body_limit: 16 << 20,
             ping_interval: Duration::from_secs(10),
             max_choices: 2048,
+            reasoning_alias: false,
             fingerprint: concat!("turboquant-", env!("CARGO_PKG_VERSION")).into(),
         }
     }

@@ -8,6 +8,7 @@ use crate::commands::serve::backend::{ChatJob, ChatPrompt, Constraint, ModelCard
 use crate::commands::serve::body::Fields;
 use crate::commands::serve::choices::Job;
 use crate::commands::serve::error::ApiError;
+use crate::commands::serve::openai::chat_request::ends_open;
 use crate::commands::serve::openai::generation;
 
 /// A valid request.
@@ -64,8 +65,11 @@ pub fn prompt(fields: Fields<'_>, card: &ModelCard) -> Result<ChatPrompt, ApiErr
         Some(config) => config.str("effort")?,
         None => None,
     };
+    let messages = messages(fields, card)?;
     Ok(ChatPrompt {
-        messages: messages(fields, card)?,
+        // A last message of the assistant's is the beginning of the answer.
+        continue_last: messages.as_array().is_some_and(|messages| ends_open(messages)),
+        messages,
         tools: tools.offered,
         tool_choice: tools.choice,
         parallel_tool_calls: tools.parallel,
@@ -78,6 +82,7 @@ pub fn prompt(fields: Fields<'_>, card: &ModelCard) -> Result<ChatPrompt, ApiErr
         template_kwargs: fields
             .object("chat_template_kwargs")?
             .map(|kwargs| Value::Object(kwargs.0.clone())),
+        reasoning_format: None,
     })
 }
 

@@ -112,6 +112,7 @@ pub fn prompt(fields: Fields<'_>, card: &ModelCard) -> Result<(ChatPrompt, Tools
         template_kwargs: fields
             .object("chat_template_kwargs")?
             .map(|kwargs| Value::Object(kwargs.0.clone())),
+        ..ChatPrompt::default()
     };
     Ok((prompt, tools))
 }

@@ -39,6 +39,7 @@ pub fn tools(fields: Fields<'_>) -> Result<Tools, ApiError> {
     if offered.is_empty() {
         return Ok(Tools {
             chosen,
+            listed,
             ..Tools::default()
         });
     }
