@@ -22,6 +22,8 @@ mod ollama_models;
 mod ollama_requests;
 mod ollama_tools;
 mod rerank;
+mod messages;
+mod responses;
 mod socket;
 mod support;
 mod tokens;

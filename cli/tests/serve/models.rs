@@ -15,6 +15,7 @@ fn two_models() -> Scripted {
     backend
 }
 
+// O15
 #[tokio::test]
 async fn the_list_has_what_clients_need_and_llama_servers_meta() {
     let server = Server::answering([]);
@@ -32,6 +33,7 @@ async fn the_list_has_what_clients_need_and_llama_servers_meta() {
     }
 }
 
+// O15
 #[tokio::test]
 async fn one_model_can_be_retrieved_also_when_its_name_has_a_slash() {
     let server = Server::new(two_models());
@@ -40,6 +42,7 @@ async fn one_model_can_be_retrieved_also_when_its_name_has_a_slash() {
     }
 }
 
+// O15
 #[tokio::test]
 async fn an_unknown_model_cannot_be_retrieved() {
     let error = Server::answering([])
@@ -49,6 +52,7 @@ async fn an_unknown_model_cannot_be_retrieved() {
     assert_eq!(error["code"], "model_not_found");
 }
 
+// O15
 #[tokio::test]
 async fn a_single_model_answers_to_every_name() {
     let answer = Server::answering(greeting())
@@ -58,6 +62,7 @@ async fn a_single_model_answers_to_every_name() {
     assert_eq!(answer["model"], "tiny");
 }
 
+// O15
 #[tokio::test]
 async fn among_several_models_the_name_decides() {
     let server = Server::new(two_models());

@@ -66,6 +66,7 @@ async fn read_until(socket: &mut TcpStream, text: &str) -> String {
 const STREAMED: &str = r#"{"messages":[{"role":"user","content":"hi"}],"stream":true}"#;
 const WHOLE: &str = r#"{"messages":[{"role":"user","content":"hi"}]}"#;
 
+// O1
 #[tokio::test]
 async fn a_stream_reaches_the_wire_chunk_by_chunk() {
     let server = run(Scripted::answering(greeting())).await;
@@ -84,6 +85,7 @@ async fn a_token_arrives_before_the_next_is_there() {
     read_until(&mut socket, "\"content\":\"Hel\"").await;
 }
 
+// O17
 #[tokio::test]
 async fn a_closed_connection_cancels_at_every_stage() {
     let stages: [(Vec<Step>, &str); 4] = [

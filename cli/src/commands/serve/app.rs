@@ -10,6 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
+use crate::commands::serve::anthropic;
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::state::AppState;
 use crate::commands::serve::{load_notice, ollama, routes};
@@ -35,6 +36,8 @@ pub fn app(state: AppState) -> Router {
         .merge(routes::embeddings::router())
         .merge(routes::rerank::router())
         .merge(routes::apply_template::router())
+        .merge(routes::responses::router())
+        .merge(routes::messages::router())
         .merge(routes::tokenize::router())
         .merge(routes::detokenize::router())
         .merge(routes::api_generate::router())
@@ -59,6 +62,7 @@ pub fn app(state: AppState) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), require_key))
         .layer(middleware::from_fn_with_state(state.clone(), require_known_caller))
         .layer(middleware::from_fn(ollama::error::speak))
+        .layer(middleware::from_fn(anthropic::error::rewrite))
         .layer(cors(state.clone()))
         .with_state(state)
 }

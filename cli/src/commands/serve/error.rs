@@ -200,6 +200,7 @@ impl IntoResponse for ApiError {
         if self.status() == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        // A dialect with errors of another shape finds it here.
         response.extensions_mut().insert(self);
         response
     }

@@ -9,6 +9,7 @@
 //! [`routes`] and one `.merge(...)` in [`mod@app`]; a new dialect is a module beside [`openai`] that
 //! reads requests into jobs and implements [`stream::Dialect`].
 
+pub mod anthropic;
 pub mod app;
 pub mod backend;
 pub mod body;
@@ -24,6 +25,7 @@ pub mod load_notice;
 pub mod ollama;
 pub mod ollama_store;
 pub mod openai;
+pub mod responses;
 pub mod routes;
 pub mod sse;
 pub mod state;

@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
-use crate::commands::serve::backend::{Backend, BackendError, CancelToken, Health, Opened, Wanted};
+use crate::commands::serve::backend::{
+    Backend, BackendError, CancelToken, ChatPrompt, Health, Opened, TokenizeJob, Wanted,
+};
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::guard::{ApiKeys, HostCheck, Origins};
 use crate::commands::serve::load_notice;
@@ -27,6 +29,9 @@ pub struct Settings {
     pub ping_interval: Duration,
     /// Choices one request may ask for: prompts times `n`.
     pub max_choices: usize,
+    /// Send reasoning as `reasoning` as well as `reasoning_content`, for clients that read the one
+    /// or the other.
+    pub reasoning_alias: bool,
     /// Sent as `system_fingerprint`: names the build, so that a change in answers can be traced to
     /// it.
     pub fingerprint: String,
@@ -41,6 +46,7 @@ impl Default for Settings {
             body_limit: 16 << 20,
             ping_interval: Duration::from_secs(10),
             max_choices: 2048,
+            reasoning_alias: false,
             fingerprint: concat!("turboquant-", env!("CARGO_PKG_VERSION")).into(),
         }
     }
@@ -115,6 +121,22 @@ impl AppState {
         let token = cancel.clone();
         let opened = cancellable(self, cancel, move |backend| backend.open(&wanted, &token)).await;
         opened.inspect(load_notice::note)
+    }
+
+    /// Tokens of a chat, as its prompt would have.
+    pub async fn count(&self, model: &Opened, prompt: ChatPrompt) -> Result<usize, ApiError> {
+        let (backend, model) = (Arc::clone(&self.backend), model.card.id.clone());
+        blocking(move || {
+            let content = backend.render(&model, prompt)?;
+            let job = TokenizeJob {
+                model,
+                content,
+                add_special: true,
+                parse_special: true,
+            };
+            backend.tokenize(job).map(|tokens| tokens.len())
+        })
+        .await
     }
 }
 

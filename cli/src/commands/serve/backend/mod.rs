@@ -42,6 +42,7 @@ pub use wanted::{KeepAlive, Lease, Opened, Wanted, kv_cache_type};
 ///   long after it.
 /// * Stop strings are the backend's work. The text of a stop string is never sent, not even a part
 ///   of it.
+/// * A tool call is complete when the next one begins, or text does.
 /// * Text is whole UTF-8: bytes of an unfinished character are held back until it is complete.
 /// * A dropped [`EventStream`] cancels the job, wherever it is: queued, in prefill, or decoding.
 pub trait Backend: Send + Sync + 'static {

@@ -63,6 +63,8 @@ fn chat_request(prompt: ChatPrompt) -> ChatRequest {
         parallel_tool_calls: prompt.parallel_tool_calls,
         enable_thinking: prompt.thinking,
         reasoning_effort: prompt.reasoning_effort,
+        reasoning_format: prompt.reasoning_format,
+        continue_final_message: prompt.continue_last.then_some(Value::Bool(true)),
         ..ChatRequest::new()
     };
     if let Some(Value::Object(kwargs)) = prompt.template_kwargs {

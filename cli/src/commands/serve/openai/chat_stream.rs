@@ -18,6 +18,7 @@ pub struct ChatStream {
     head: Head,
     include_usage: bool,
     named_tool: bool,
+    reasoning_alias: bool,
     tally: Tally,
     /// Per choice, per tool call: whether arguments were sent.
     calls: Vec<Vec<(u32, bool)>>,
@@ -55,6 +56,8 @@ struct Delta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tool_calls: Option<[CallDelta<'a>; 1]>,
 }
 
@@ -84,6 +87,7 @@ impl ChatStream {
             head: Head::new("chatcmpl-", "chat.completion.chunk", &request.model, state),
             include_usage: request.delivery.include_usage,
             named_tool: request.named_tool,
+            reasoning_alias: state.settings.reasoning_alias,
             tally: Tally::new(choices, choices),
             calls: vec![Vec::new(); choices],
             unfinished: choices,
@@ -200,6 +204,7 @@ impl Dialect for ChatStream {
             Event::Reasoning(text) => {
                 let delta = Delta {
                     reasoning_content: Some(&text),
+                    reasoning: self.reasoning_alias.then_some(&text),
                     ..Delta::default()
                 };
                 self.delta(choice, delta, None, out);

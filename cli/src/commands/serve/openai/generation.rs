@@ -64,7 +64,7 @@ pub fn generation(fields: Fields<'_>, card: &ModelCard) -> Result<Generation, Ap
         model: card.id.clone(),
         sampling: sampling(fields, card)?,
         max_tokens: max_tokens(fields)?,
-        stop: stop(fields)?,
+        stop: stop(fields, "stop")?,
         logprobs: None,
         constraint: constraint(fields)?,
         cache_prompt: fields.bool("cache_prompt")?.unwrap_or(true),
@@ -102,9 +102,10 @@ fn max_tokens(fields: Fields<'_>) -> Result<Option<u32>, ApiError> {
     Ok(limit.and_then(|limit| u32::try_from(limit).ok()))
 }
 
-fn stop(fields: Fields<'_>) -> Result<Vec<String>, ApiError> {
-    let wrong = || ApiError::param("stop", "must be a string or an array of strings");
-    let stop = match fields.get("stop") {
+/// Reads the stop strings, which each dialect has under a `name` of its own.
+pub fn stop(fields: Fields<'_>, name: &str) -> Result<Vec<String>, ApiError> {
+    let wrong = || ApiError::param(name, "must be a string or an array of strings");
+    let stop = match fields.get(name) {
         None => Vec::new(),
         Some(Value::String(stop)) => vec![stop.clone()],
         Some(Value::Array(stops)) => stops
@@ -115,7 +116,7 @@ fn stop(fields: Fields<'_>) -> Result<Vec<String>, ApiError> {
     };
     if stop.len() > MAX_STOP {
         return Err(ApiError::param(
-            "stop",
+            name,
             format_args!("may have at most {MAX_STOP} entries"),
         ));
     }

@@ -179,8 +179,9 @@ pub struct ChatLogprobs {
     content: Vec<ChatToken>,
 }
 
+/// A token with its log probability.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-struct ChatToken {
+pub struct ChatToken {
     token: String,
     logprob: f32,
     bytes: Vec<u8>,
@@ -221,6 +222,11 @@ impl ChatLogprobs {
         Some(Self {
             content: content.collect(),
         })
+    }
+
+    /// The tokens alone.
+    pub fn into_tokens(self) -> Vec<ChatToken> {
+        self.content
     }
 }
 
