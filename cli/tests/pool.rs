@@ -36,7 +36,16 @@ fn write_model(path: &Path) {
 /// What `serve` makes of these options.
 fn settings(options: &[&str]) -> ModelSettings {
     // one thread: the tests run side by side, and waiting threads of ggml spin
-    let line = ["turboquant", "serve", "--threads", "1", "-ctk", "f16", "-ctv", "f16"];
+    let line = [
+        "turboquant",
+        "serve",
+        "--threads",
+        "1",
+        "--cache-type-k",
+        "f16",
+        "--cache-type-v",
+        "f16",
+    ];
     let line = line.iter().chain(options);
     let Command::Serve(args) = Args::parse_from(line).command else {
         unreachable!()
