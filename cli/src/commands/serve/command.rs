@@ -23,6 +23,7 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
     let settings = ModelSettings::new(&args.model, args.parallel)?;
     let (catalog, start_up) = on_offer(&args, &settings)?;
     let limits = limits(&args)?;
+    let file = settings.engine.file.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2) // the engine needs the cores; two threads move bytes fast enough
         .enable_all()
@@ -53,7 +54,12 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
         tokio::pin!(signal);
         tokio::select! {
             loaded = &mut load => {
-                loaded.context("the loading thread failed")??;
+                let loaded = loaded.context("the loading thread failed")?;
+                // the engine tells clients too, so it leaves the path to us
+                match &file {
+                    Some(file) => loaded.with_context(|| format!("cannot load model {}", file.display()))?,
+                    None => loaded.context("cannot load the embedded model")?,
+                }
                 announce(&engine, addr);
                 tokio::select! {
                     () = &mut signal => {}

@@ -16,7 +16,8 @@ pub struct Wanted {
     /// Only a model of this very name will do. Otherwise a server of one model serves it under every name, as llama-server
     /// does; clients have `gpt-4o` and the like wired in.
     pub exact: bool,
-    /// Tokens one request may use; another number than the model is loaded with means loading it again.
+    /// Tokens one request may use; more than the model is loaded with means loading it again. Fewer do not: /api/ps and the
+    /// card say how it is loaded.
     pub n_ctx: Option<u32>,
     /// Types of the KV cache, likewise.
     pub kv: Option<KvSpec>,

@@ -95,7 +95,7 @@ impl Heads {
 /// The engine's words without the path: clients are told, and the path is not theirs.
 pub(super) fn reason(error: &anyhow::Error) -> String {
     match error.downcast_ref() {
-        Some(Error::Load { reason, .. }) => reason.clone(),
+        Some(Error::Load { path, reason }) => reason.replace(&path.display().to_string(), "its file"),
         _ => format!("{error:#}"),
     }
 }

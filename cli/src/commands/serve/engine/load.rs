@@ -71,7 +71,8 @@ impl Pool {
         };
         let most = meta.n_ctx_train.max(self.settings.context.n_ctx);
         if let Some(n_ctx) = n_ctx.filter(|&n_ctx| n_ctx > most) {
-            tracing::warn!(
+            // at every request that asks for it: what it gets is on the card
+            tracing::debug!(
                 "model `{}`: a context of {n_ctx} tokens was asked for; it gets {most}, for which it was trained",
                 entry.name
             );
@@ -145,7 +146,12 @@ impl Pool {
         let waiting = loading.as_ref().map_or(0, |loading| loading.waiting);
         match loaded {
             Ok(loaded) => {
-                tracing::info!("{}", loaded.describe());
+                // the program announces the model of the start itself
+                if self.start_up.as_ref() == Some(&entry.name) {
+                    tracing::debug!("loaded {}", loaded.describe());
+                } else {
+                    tracing::info!("loaded {}", loaded.describe());
+                }
                 let tick = state.tick();
                 let mut resident = Resident {
                     loaded: Arc::new(loaded),
