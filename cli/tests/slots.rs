@@ -132,7 +132,7 @@ async fn a_file_of_another_cache_is_refused_with_the_reason() {
         Server::new(&[
             "--slot-save-path",
             folder.path().to_str().unwrap(),
-            "-np",
+            "--parallel",
             "1",
             "--cache-type-k",
             ty,
@@ -158,7 +158,7 @@ async fn a_file_of_another_cache_is_refused_with_the_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_done_with_a_slot_is_the_callers_mistake() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::new(&["--slot-save-path", folder.path().to_str().unwrap(), "-np", "1"]);
+    let server = Server::new(&["--slot-save-path", folder.path().to_str().unwrap(), "--parallel", "1"]);
     let good = json!({"filename": "a"});
     for (path, body, param) in [
         ("/slots/0?action=save", json!({"filename": "../a"}), "filename"),
@@ -189,7 +189,7 @@ async fn what_cannot_be_done_with_a_slot_is_the_callers_mistake() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_folder_slots_are_not_saved_but_erased() {
-    let server = Server::new(&["-np", "1"]);
+    let server = Server::new(&["--parallel", "1"]);
     for action in ["save", "restore"] {
         let path = format!("/slots/0?action={action}");
         let (status, answer) = server.json(&path, json!({"filename": "a"})).await;
@@ -260,7 +260,7 @@ fn the_folder_must_exist_and_memory_for_prompts_is_in_mebibytes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_progress_of_a_prompt_is_streamed_when_asked_for() {
-    let server = Server::new(&["-np", "1", "-b", "64", "-ub", "64"]);
+    let server = Server::new(&["--parallel", "1", "--batch-size", "64", "--ubatch-size", "64"]);
     let text = "The code is 8634. ".repeat(30);
     let chat = json!({"messages": [{"role": "user", "content": text}], "max_tokens": 2, "stream": true, "return_progress": true});
     let native =
