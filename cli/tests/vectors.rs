@@ -81,7 +81,7 @@ fn vector(value: &Value) -> Vec<f32> {
 // O14
 #[tokio::test(flavor = "multi_thread")]
 async fn a_language_model_on_a_turbo_cache_embeds_too() {
-    let (app, engine) = served(&["-ctk", "turbo4", "-ctv", "turbo4"]);
+    let (app, engine) = served(&["--cache-type-k", "turbo4", "--cache-type-v", "turbo4"]);
     let before = engine.running()[0].memory;
     let texts = ["The turtle walks to the river.", "cache", "What is turbo3?"];
     let together = ok(&app, "/v1/embeddings", json!({ "input": texts })).await;
