@@ -1,4 +1,7 @@
-//! How large a context has to be.
+//! How large a context has to be, and which texts go into it together.
+
+use crate::Token;
+use std::ops::Range;
 
 /// Tokens of the smallest context: short texts are the rule, and a context of this size costs little.
 const SMALLEST: usize = 512;
@@ -31,9 +34,24 @@ impl Sizes {
     }
 }
 
+/// Neighbours that have at most `capacity` tokens together, and are at most `most`.
+pub(super) fn groups(texts: &[Vec<Token>], capacity: usize, most: usize) -> Vec<Range<usize>> {
+    let mut groups = Vec::new();
+    let (mut start, mut tokens) = (0, 0);
+    for (at, text) in texts.iter().enumerate() {
+        if at > start && (tokens + text.len() > capacity || at - start == most) {
+            groups.push(start..at);
+            (start, tokens) = (at, 0);
+        }
+        tokens += text.len();
+    }
+    groups.push(start..texts.len());
+    groups
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Sizes;
+    use super::{Sizes, groups};
 
     #[test]
     fn a_context_grows_with_the_longest_text_and_a_batch_shrinks_with_the_vocabulary() {
@@ -46,5 +64,13 @@ mod tests {
         assert_eq!(sizes(5000, false, 32_000), (8192, 512));
         assert_eq!(sizes(5000, false, 151_936), (8192, 220));
         assert_eq!(sizes(5000, false, u32::MAX), (8192, 32));
+    }
+
+    #[test]
+    fn texts_are_grouped_up_to_the_capacity_and_the_sequences() {
+        let texts: Vec<Vec<i32>> = [3, 3, 3, 9, 1, 1, 1].iter().map(|&n| vec![0; n]).collect();
+        assert_eq!(groups(&texts, 9, 8), [0..3, 3..4, 4..7]);
+        assert_eq!(groups(&texts, 10, 2), [0..2, 2..3, 3..5, 5..7]);
+        assert_eq!(groups(&texts[..3], 9, 8).len(), 1);
     }
 }

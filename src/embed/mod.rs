@@ -40,10 +40,9 @@ use crate::engine::MemoryUse;
 use crate::{
     Batch, CancelToken, Context, ContextConfig, Error, KvCacheConfig, KvType, Model, Output, Pooling, Result, Token,
 };
-use memory::Sizes;
+use memory::{Sizes, groups};
 use pair::PairFormat;
 use pooling::Pool;
-use std::ops::Range;
 
 /// How an [`Embedder`] works.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -397,32 +396,4 @@ fn decode_whole(context: &mut Context, texts: &[Vec<Token>]) -> Result<()> {
         }
     }
     context.decode(&batch)
-}
-
-/// Neighbours that have at most `capacity` tokens together, and are at most `most`.
-fn groups(texts: &[Vec<Token>], capacity: usize, most: usize) -> Vec<Range<usize>> {
-    let mut groups = Vec::new();
-    let (mut start, mut tokens) = (0, 0);
-    for (at, text) in texts.iter().enumerate() {
-        if at > start && (tokens + text.len() > capacity || at - start == most) {
-            groups.push(start..at);
-            (start, tokens) = (at, 0);
-        }
-        tokens += text.len();
-    }
-    groups.push(start..texts.len());
-    groups
-}
-
-#[cfg(test)]
-mod tests {
-    use super::groups;
-
-    #[test]
-    fn texts_are_grouped_up_to_the_capacity_and_the_sequences() {
-        let texts: Vec<Vec<i32>> = [3, 3, 3, 9, 1, 1, 1].iter().map(|&n| vec![0; n]).collect();
-        assert_eq!(groups(&texts, 9, 8), [0..3, 3..4, 4..7]);
-        assert_eq!(groups(&texts, 10, 2), [0..2, 2..3, 3..5, 5..7]);
-        assert_eq!(groups(&texts[..1], 9, 8), [0..1]);
-    }
 }
