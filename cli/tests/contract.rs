@@ -13,25 +13,31 @@ use serde_json::{Value, json};
 use std::sync::{Arc, OnceLock};
 use tower::ServiceExt;
 
-/// The embedded model behind a router, loaded once.
+/// The embedded model behind a router.
+fn load() -> axum::Router {
+    let Command::Serve(args) = Args::parse_from(["turboquant", "serve", "--threads", "1"]).command else {
+        unreachable!()
+    };
+    llama_turboquant::Backend::init().unwrap();
+    let engine = Arc::new(Engine::new("tiny".into(), args.queue));
+    let settings = ModelSettings::new(&args.model, args.parallel).unwrap();
+    engine.load(&settings).unwrap();
+    app(AppState::new(engine, Settings::default()))
+}
+
+/// One that the tests share.
 fn served() -> axum::Router {
-    static ENGINE: OnceLock<Arc<Engine>> = OnceLock::new();
-    let engine = ENGINE.get_or_init(|| {
-        let Command::Serve(args) = Args::parse_from(["turboquant", "serve", "--threads", "1"]).command else {
-            unreachable!()
-        };
-        llama_turboquant::Backend::init().unwrap();
-        let engine = Arc::new(Engine::new("tiny".into(), args.queue));
-        let settings = ModelSettings::new(&args.model, args.parallel).unwrap();
-        engine.load(&settings).unwrap();
-        engine
-    });
-    app(AppState::new(engine.clone(), Settings::default()))
+    static APP: OnceLock<axum::Router> = OnceLock::new();
+    APP.get_or_init(load).clone()
 }
 
 async fn raw(path: &str, body: Value) -> String {
+    send(served(), path, body).await
+}
+
+async fn send(app: axum::Router, path: &str, body: Value) -> String {
     let request = Request::post(path).body(Body::from(body.to_string())).unwrap();
-    let response = served().oneshot(request).await.unwrap();
+    let response = app.oneshot(request).await.unwrap();
     let status = response.status();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     let text = String::from_utf8(bytes.to_vec()).unwrap();
@@ -54,13 +60,14 @@ async fn pieces(body: Value) -> Vec<String> {
     let mut body = body;
     body["stream"] = json!(true);
     let text = raw("/v1/completions", body).await;
-    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
-    let chunks = data
-        .filter(|data| *data != "[DONE]")
-        .map(|data| serde_json::from_str(data).unwrap());
-    chunks
-        .map(|chunk: Value| chunk["choices"][0]["text"].as_str().unwrap().to_owned())
-        .collect()
+    let text_of = |chunk: &Value| chunk["choices"][0]["text"].as_str().unwrap().to_owned();
+    chunks(&text).iter().map(text_of).collect()
+}
+
+fn chunks(stream: &str) -> Vec<Value> {
+    let data = stream.lines().filter_map(|line| line.strip_prefix("data: "));
+    let events = data.filter(|data| *data != "[DONE]");
+    events.map(|data| serde_json::from_str(data).unwrap()).collect()
 }
 
 fn content(choice: &Value) -> &str {
@@ -86,21 +93,25 @@ fn tools() -> Value {
 
 const SUM: &str = "Use the calculator: 554 - 603";
 
+/// On a server of its own: the batch a token is computed in changes its last digits, and at a high
+/// temperature that is another token.
 #[tokio::test(flavor = "multi_thread")]
 async fn equal_seeds_give_equal_answers_and_others_differ() {
-    let told = async |seed: u32| {
-        let body =
-            json!({ "prompt": "The fox", "temperature": 1.5, "seed": seed, "max_tokens": 24, "cache_prompt": false });
-        post("/v1/completions", body).await["choices"][0]["text"].clone()
+    let app = load();
+    let told = async |seed: u32, temperature: f32| {
+        let body = json!({
+            "prompt": "The fox", "temperature": temperature, "seed": seed, "max_tokens": 24, "cache_prompt": false,
+        });
+        let answer: Value = serde_json::from_str(&send(app.clone(), "/v1/completions", body).await).unwrap();
+        answer["choices"][0]["text"].clone()
     };
-    let first = told(7).await;
-    assert_eq!(told(7).await, first);
-    assert_ne!(told(8).await, first);
-    let greedy = json!({ "max_tokens": 16, "seed": 1 });
-    let other = json!({ "max_tokens": 16, "seed": 2 });
+    let first = told(7, 1.5).await;
+    assert_eq!(told(7, 1.5).await, first);
+    assert_ne!(told(8, 1.5).await, first);
     assert_eq!(
-        content(&chat("What is turbo3?", greedy).await),
-        content(&chat("What is turbo3?", other).await)
+        told(7, 0.0).await,
+        told(8, 0.0).await,
+        "at temperature 0 there is nothing to draw"
     );
 }
 
@@ -124,10 +135,10 @@ async fn the_choice_of_tools_decides_what_is_called() {
     let required = choose(json!("required")).await;
     assert_eq!(required["finish_reason"], "tool_calls");
     assert!(called(&required).is_string());
-    let named = choose(json!({ "type": "function", "function": { "name": "clock" } })).await;
+    let named = choose(json!({ "type": "function", "function": { "name": "calculator" } })).await;
     assert_eq!(
         (called(&named), &named["finish_reason"]),
-        (json!("clock"), &json!("stop"))
+        (json!("calculator"), &json!("stop"))
     );
     let none = choose(json!("none")).await;
     assert!(none["message"].get("tool_calls").is_none(), "{none}");
@@ -170,10 +181,10 @@ async fn a_stop_string_is_not_sent_even_when_tokens_split_it() {
         "messages": [{ "role": "user", "content": "What is turbo3?" }], "temperature": 0, "stop": stop, "stream": true,
     });
     let text = raw("/v1/chat/completions", body).await;
-    assert!(
-        !text.contains("\"KV\"") && !text.contains("\" KV\"") && !text.contains("cache"),
-        "{text}"
-    );
+    let chunks = chunks(&text);
+    let content = |chunk: &Value| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned);
+    let sent: String = chunks.iter().filter_map(content).collect();
+    assert_eq!(sent, "turbo3 is a 3-bit ");
 }
 
 // O12

@@ -33,12 +33,16 @@ enum Frame<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum Delta<'a> {
-    TextDelta { text: &'a str },
-    ThinkingDelta { thinking: &'a str },
-    SignatureDelta { signature: &'a str },
-    InputJsonDelta { partial_json: &'a str },
+    #[serde(rename = "text_delta")]
+    Text { text: &'a str },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: &'a str },
+    #[serde(rename = "signature_delta")]
+    Signature { signature: &'a str },
+    #[serde(rename = "input_json_delta")]
+    Input { partial_json: &'a str },
 }
 
 #[derive(Serialize)]
@@ -97,7 +101,7 @@ impl MessageStream {
             return;
         };
         if let Block::Thinking { signature, .. } = block {
-            self.delta(Delta::SignatureDelta { signature }, out);
+            self.delta(Delta::Signature { signature }, out);
         }
         let index = self.begun.saturating_sub(1);
         send(&Frame::ContentBlockStop { index }, out);
@@ -134,10 +138,10 @@ impl Dialect for MessageStream {
                 let message = Message::beginning(&self.request, Usage::started(n_prompt, n_cached));
                 send(&Frame::MessageStart { message }, out);
             }
-            Event::Reasoning(thinking) => self.delta(Delta::ThinkingDelta { thinking: &thinking }, out),
-            Event::Text(piece) if !piece.text.is_empty() => self.delta(Delta::TextDelta { text: &piece.text }, out),
+            Event::Reasoning(thinking) => self.delta(Delta::Thinking { thinking: &thinking }, out),
+            Event::Text(piece) if !piece.text.is_empty() => self.delta(Delta::Text { text: &piece.text }, out),
             Event::ToolCallArguments { fragment, .. } => self.delta(
-                Delta::InputJsonDelta {
+                Delta::Input {
                     partial_json: &fragment,
                 },
                 out,
