@@ -281,8 +281,15 @@ async fn a_client_that_goes_away_cancels_its_job() {
         let script = steps.into_iter().chain([Step::Hang]).collect();
         let server = Server::new(Scripted::playing([script]));
         let body = merge(hello(), json!({ "model": "tiny" }));
-        let waiting = tokio::time::timeout(Duration::from_millis(50), server.open("/api/chat", body)).await;
-        assert!(waiting.is_err(), "no answer yet");
+        let begun = async {
+            while server.backend.started() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            _ = server.open("/api/chat", body) => panic!("no answer yet"),
+            () = begun => {}
+        }
         server.backend.all_cancelled().await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::commands::serve::backend::{Backend, ChatPrompt, TokenizeJob};
+use crate::commands::serve::backend::{Backend, BackendError, ChatPrompt, TokenizeJob};
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::state::{AppState, blocking};
 
@@ -52,7 +52,7 @@ impl ContextIds {
         }
     }
 
-    fn ids(self, answer: &str) -> Result<Vec<i32>, crate::commands::serve::backend::BackendError> {
+    fn ids(self, answer: &str) -> Result<Vec<i32>, BackendError> {
         let Self { backend, model, prompt } = self;
         let (mut ids, text) = match prompt {
             PromptIds::Known(ids) => (ids, answer.to_owned()),

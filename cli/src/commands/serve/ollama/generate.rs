@@ -16,7 +16,7 @@ use crate::commands::serve::backend::{
 use crate::commands::serve::body::Fields;
 use crate::commands::serve::choices::Job;
 use crate::commands::serve::error::ApiError;
-use crate::commands::serve::state::AppState;
+use crate::commands::serve::state::{AppState, blocking};
 use crate::commands::serve::stream;
 
 /// Answers a request.
@@ -153,8 +153,7 @@ impl Plan {
                     return Ok(text);
                 }
                 let (backend, model) = (state.backend.clone(), card.id.clone());
-                let earlier =
-                    crate::commands::serve::state::blocking(move || backend.detokenize(&model, &before)).await?;
+                let earlier = blocking(move || backend.detokenize(&model, &before)).await?;
                 Ok(earlier + &text)
             }
         }

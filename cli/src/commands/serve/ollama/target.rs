@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::options::Options;
-use crate::commands::serve::backend::{BackendError, Opened, Wanted};
+use crate::commands::serve::backend::{BackendError, KeepAlive, Opened, Wanted};
 use crate::commands::serve::body::Fields;
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::keep_alive;
@@ -34,8 +34,6 @@ impl Target {
                     .map_err(|why| ApiError::param("keep_alive", format_args!("is wrong: {why}")))?,
             ),
         };
-        // Before the look-up, so that a mistake in the request is told apart from one in the model.
-        Options::read(body, &Map::new())?;
         state.ready()?;
         let (id, system, parameters) = said(state, &name).await?;
         let options = Options::read(body, &parameters)?;
@@ -62,7 +60,6 @@ impl Target {
 
     /// Whether the request asks for the model to be unloaded when it is done.
     pub fn leaves_at_once(&self) -> bool {
-        use crate::commands::serve::backend::KeepAlive;
         matches!(self.wanted.keep_alive, Some(KeepAlive::For(time)) if time.is_zero())
     }
 
