@@ -6,6 +6,7 @@ pub mod commands;
 pub mod embedded;
 pub mod interrupt;
 pub mod measuring;
+pub mod options;
 pub mod report;
 pub mod settings;
 pub mod store;

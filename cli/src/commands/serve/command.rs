@@ -1,9 +1,10 @@
 //! The command itself: settings, port, model, then the server.
 
 use crate::args::ServeArgs;
+use crate::commands::serve::defaults::{Defaults, chat_template};
 use crate::commands::serve::engine::Engine;
-use crate::commands::serve::guard::ApiKeys;
-use crate::commands::serve::{AppState, Settings, bind, interrupted, serve};
+use crate::commands::serve::{AppState, interrupted, serve_all, start};
+use crate::options::Origin;
 use crate::settings::ModelSettings;
 use anyhow::{Context, Result, bail};
 use std::net::SocketAddr;
@@ -15,38 +16,46 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// Bad settings, a port in use, a model that does not load.
-pub fn run(args: ServeArgs) -> Result<ExitCode> {
-    if args.parallel == 0 {
+pub fn run(args: &ServeArgs, origin: &Origin) -> Result<ExitCode> {
+    if args.print_config {
+        println!("{}", origin.shown.join("\n"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.serving.parallel == 0 {
         bail!("--parallel must be at least 1");
     }
-    let settings = ModelSettings::new(&args.model, args.parallel)?;
+    let mut settings = ModelSettings::new(&args.model, args.serving.parallel)?;
+    settings.chat_template = chat_template(args)?;
+    let defaults = Defaults::new(args)?;
+    let server_settings = start::settings(args)?;
+    let connections = start::connections(&args.listen)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2) // the engine needs the cores; two threads move bytes fast enough
+        .worker_threads(args.listen.threads_http.into())
         .enable_all()
         .build()
         .context("cannot start the server's threads")?;
     runtime.block_on(async {
-        let addr = SocketAddr::new(args.host, args.port);
-        let listener = bind(addr).await?;
-        let addr = listener.local_addr().context("cannot read the address of the socket")?;
+        let sockets = start::bind_all(&args.listen).await?;
+        for warning in start::warnings(&server_settings, &sockets, connections.tls.is_some()) {
+            tracing::warn!("{warning}");
+        }
+        let scheme = if connections.tls.is_some() { "https" } else { "http" };
+        let addrs: Vec<SocketAddr> = sockets.iter().map(|socket| socket.addr).collect();
+        let listeners = sockets.into_iter().map(|socket| socket.listener).collect();
 
         let engine = Arc::new(Engine::new(
-            args.alias.clone().unwrap_or_else(|| settings.engine.model_name()),
-            args.queue,
+            args.serving
+                .alias
+                .clone()
+                .unwrap_or_else(|| settings.engine.model_name()),
+            args.serving.queue,
         ));
-        let keys = ApiKeys::new(args.api_key.clone());
-        let state = AppState::new(
-            engine.clone(),
-            Settings {
-                api_keys: keys,
-                ..Settings::default()
-            },
-        );
+        let state = AppState::new(Arc::new(defaults.over(engine.clone())), server_settings);
 
         let loading = engine.clone();
         let mut load = tokio::task::spawn_blocking(move || loading.load(&settings));
         let (stop_sender, stop) = tokio::sync::oneshot::channel::<()>();
-        let mut server = tokio::spawn(serve(listener, state, async {
+        let mut server = tokio::spawn(serve_all(listeners, connections, state, async {
             let _ = stop.await; // an error means that the sender is gone, which is a reason to stop as well
         }));
         let signal = interrupted();
@@ -54,7 +63,7 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
         tokio::select! {
             loaded = &mut load => {
                 loaded.context("the loading thread failed")??;
-                announce(&engine, addr);
+                announce(&engine, scheme, &addrs);
                 tokio::select! {
                     () = &mut signal => {}
                     served = &mut server => return served.context("the server failed")?,
@@ -75,11 +84,15 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn announce(engine: &Engine, addr: SocketAddr) {
+fn announce(engine: &Engine, scheme: &str, addrs: &[SocketAddr]) {
     eprintln!("{}", engine.describe());
-    println!("listening on http://{addr}");
-    eprintln!(
-        "try: curl -N http://{addr}/v1/chat/completions -H 'Content-Type: application/json' \\\n       \
-         -d '{{\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"What is turbo4?\"}}]}}'"
-    );
+    for addr in addrs {
+        println!("listening on {scheme}://{addr}");
+    }
+    if let Some(addr) = addrs.first() {
+        eprintln!(
+            "try: curl -N {scheme}://{addr}/v1/chat/completions -H 'Content-Type: application/json' \\\n       \
+             -d '{{\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"What is turbo4?\"}}]}}'"
+        );
+    }
 }

@@ -18,6 +18,10 @@ pub struct Settings {
     pub origins: Origins,
     /// Names by which the server may be addressed.
     pub host_check: HostCheck,
+    /// Names by which it may be addressed besides addresses and local ones; `*`: any.
+    pub allowed_hosts: Vec<String>,
+    /// Whether `GET /slots` tells what is being served.
+    pub slots: bool,
     /// Largest request body, in bytes.
     pub body_limit: usize,
     /// Silence after which a stream sends a comment, so that proxies keep it open.
@@ -35,6 +39,8 @@ impl Default for Settings {
             api_keys: ApiKeys::default(),
             origins: Origins::default(),
             host_check: HostCheck::Off,
+            allowed_hosts: Vec::new(),
+            slots: true,
             body_limit: 16 << 20,
             ping_interval: Duration::from_secs(10),
             max_choices: 2048,
@@ -63,8 +69,20 @@ impl AppState {
         }
     }
 
-    /// The same state for a socket that has to check host names.
-    pub fn with_host_check(mut self, check: HostCheck) -> Self {
+    /// The same state for a socket that others can or cannot reach. Only this machine reaches a loopback address, so that
+    /// foreign names for it are a trick; elsewhere names are checked when they were given.
+    pub fn for_socket(self, loopback: bool) -> Self {
+        let names = self.settings.allowed_hosts.clone();
+        let check = match loopback {
+            _ if names.iter().any(|name| name == "*") => HostCheck::Off,
+            false if names.is_empty() => return self,
+            true if names.is_empty() => HostCheck::LocalNames,
+            _ => HostCheck::Names(names),
+        };
+        self.with_host_check(check)
+    }
+
+    fn with_host_check(mut self, check: HostCheck) -> Self {
         self.settings = Arc::new(Settings {
             host_check: check,
             ..(*self.settings).clone()

@@ -8,6 +8,7 @@ use crate::commands::serve::backend::{
 };
 use crate::commands::serve::state::unix_time;
 use crate::settings::{ModelSettings, human_bytes};
+use anyhow::Context as _;
 use llama_turboquant::engine::chat::{ChatRequest, ChatTemplate};
 use llama_turboquant::generate::GenParams;
 use llama_turboquant::scheduler::{Job, JobSink, Scheduler};
@@ -32,10 +33,12 @@ impl Loaded {
         cancel: &CancelToken,
     ) -> anyhow::Result<Self> {
         let model = settings.engine.load(cancel)?;
-        let template = if model.meta().chat_template {
-            Some(ChatTemplate::from_model(&model)?)
-        } else {
-            None
+        let template = match &settings.chat_template {
+            Some(jinja) => {
+                Some(ChatTemplate::with_override(&model, jinja).context("the chat template of the options")?)
+            }
+            None if model.meta().chat_template => Some(ChatTemplate::from_model(&model)?),
+            None => None,
         };
         let context = settings.create_context(&model)?;
         let memory = occupied(&context)?;
