@@ -45,13 +45,13 @@ pub struct Args {
     )]
     pub attention_kernels: Option<String>,
     /// Configuration file (TOML) whose keys are the long names of options. Default: turboquant.toml in the user's
-    /// configuration folder, if there is one.
+    /// configuration folder, if there is one. An empty name: none.
     #[arg(
         long,
         global = true,
         env = "TURBOQUANT_CONFIG",
         value_name = "FILE",
-        conflicts_with = "no_config"
+        value_parser = any_path
     )]
     pub config: Option<PathBuf>,
     /// Read no configuration file.
@@ -192,6 +192,11 @@ pub struct SynthArgs {
     /// Equal seeds give equal files.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+}
+
+/// A path, also an empty one.
+fn any_path(text: &str) -> Result<PathBuf, std::convert::Infallible> {
+    Ok(PathBuf::from(text))
 }
 
 /// llama.cpp's short options of several letters, which clap does not know.

@@ -3,6 +3,7 @@
 use super::{ModelArgs, SamplingArgs};
 use clap::{ArgAction, Args as ClapArgs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Everything that `serve` takes.
 #[derive(Debug, Clone, ClapArgs)]
@@ -95,6 +96,9 @@ pub struct ServingArgs {
     /// Name of the model for clients; default: its file name. [-a]
     #[arg(short, long, value_name = "NAME")]
     pub alias: Option<String>,
+    /// How long a request waits for its model to load, in seconds or as 10m, 1h30m; 0: as long as it takes.
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = go_duration)]
+    pub load_timeout: Duration,
     /// GET /slots; --no-slots: not, as it tells what others ask.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = true, action = ArgAction::Set, hide_possible_values = true)]
@@ -198,4 +202,58 @@ pub struct MoreSamplingArgs {
     /// Samplers in their order, as in `top_k;top_p;temperature`.
     #[arg(long, value_name = "NAME;...")]
     pub samplers: Option<String>,
+}
+
+/// A duration as Ollama takes it: seconds, or numbers with units as in `1h30m`. Negative: for ever, which is 0 here.
+fn go_duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, f64); 4] = [("ms", 0.001), ("h", 3600.0), ("m", 60.0), ("s", 1.0)];
+    let wrong = || format!("`{text}` is no duration; write seconds, or as in 10m or 1h30m");
+    let positive = |seconds: f64| Duration::try_from_secs_f64(seconds.max(0.0)).map_err(|_| wrong());
+    if text.is_empty() {
+        return Err(wrong());
+    }
+    if let Some(seconds) = text.parse::<f64>().ok().filter(|seconds| seconds.is_finite()) {
+        return positive(seconds);
+    }
+    let mut seconds = 0.0;
+    let mut rest = text.strip_prefix('-').unwrap_or(text);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
+        rest = &rest[digits..];
+        let (unit, size) = UNITS
+            .iter()
+            .find(|(unit, _)| rest.starts_with(unit))
+            .ok_or_else(wrong)?;
+        rest = &rest[unit.len()..];
+        seconds += number * size;
+    }
+    if text.starts_with('-') {
+        Ok(Duration::ZERO)
+    } else {
+        positive(seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_the_forms_of_ollama() {
+        for (text, seconds) in [
+            ("90", 90.0),
+            ("10m", 600.0),
+            ("1h30m", 5400.0),
+            ("1.5s", 1.5),
+            ("250ms", 0.25),
+            ("-1", 0.0),
+            ("-5m", 0.0),
+        ] {
+            assert_eq!(go_duration(text), Ok(Duration::from_secs_f64(seconds)), "{text}");
+        }
+        for text in ["", "m", "5x", "1h30", "inf", "nan"] {
+            assert!(go_duration(text).is_err(), "{text}");
+        }
+    }
 }

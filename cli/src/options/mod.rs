@@ -17,6 +17,7 @@ pub use origin::{Origin, Source};
 
 use crate::args::{Args, expand_short_options, llama};
 use anyhow::Result;
+use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
@@ -56,9 +57,18 @@ pub fn command() -> Command {
         let ollama = name == "serve";
         command = command.mut_subcommand(name, |command| {
             command.mut_args(|arg| {
-                let Some(long) = arg.get_long() else { return arg };
+                let Some(long) = arg.get_long().map(str::to_owned) else {
+                    return arg;
+                };
+                let long = long.as_str();
                 let ollama = ollama::variable(long).filter(|_| ollama);
                 let names: Vec<&str> = llama::variable(long).into_iter().chain(ollama).collect();
+                // variables of these tables are read here, in their order, and not by the parser
+                let arg = if names.is_empty() {
+                    arg
+                } else {
+                    arg.env(Resettable::Reset)
+                };
                 match arg.get_help() {
                     Some(help) if !names.is_empty() => {
                         let help = format!("{help} [env: {}]", names.join(", "));

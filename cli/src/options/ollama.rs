@@ -59,7 +59,10 @@ pub fn settings(environment: &Environment) -> Result<Vec<Setting>, String> {
             settings.push(("OLLAMA_DEBUG", "verbose", level.min(2).to_string()));
         }
     }
-    if get("OLLAMA_FLASH_ATTENTION").is_some_and(|value| llama::truth(&value) == Some(false)) {
+    // where 0 is Ollama's word for "choose", so it is ours
+    settings.retain(|(_, option, value)| !(*option == "parallel" && value == "0"));
+    let off = |value: String| matches!(value.to_ascii_lowercase().as_str(), "0" | "f" | "false");
+    if get("OLLAMA_FLASH_ATTENTION").is_some_and(off) {
         return Err(
             "OLLAMA_FLASH_ATTENTION=0 is not possible here: compressed caches need flash attention; unset it".into(),
         );

@@ -71,7 +71,6 @@ pub(super) const HONOURED: &[Flag] = &[
     flag(&["-ngl", "--gpu-layers", "--n-gpu-layers"], &[], 1, "LLAMA_ARG_N_GPU_LAYERS", Ours("gpu-layers")),
     flag(&["-np", "--parallel"], &[], 1, "LLAMA_ARG_N_PARALLEL", Ours("parallel")),
     flag(&["-s", "--seed"], &[], 1, "", Ours("seed")),
-    flag(&["-sps", "--slot-prompt-similarity"], &[], 1, "", Ours("slot-prompt-similarity")),
     flag(&["-t", "--threads"], &[], 1, "LLAMA_ARG_THREADS", Ours("threads")),
     flag(&["-tb", "--threads-batch"], &[], 1, "", Ours("threads-batch")),
     flag(&["-to", "--timeout"], &[], 1, "LLAMA_ARG_TIMEOUT", Ours("timeout")),

@@ -56,4 +56,5 @@ pub(super) const SETTLED: &[Flag] = &[
     flag(&["-rea", "--reasoning"], &[], 1, "LLAMA_ARG_REASONING", Always { values: &["auto"], so: "the template decides whether the model reasons", instead: "use --reasoning-budget 0 to turn it off, or send reasoning_effort with the request" }),
     flag(&["-sm", "--split-mode"], &[], 1, "LLAMA_ARG_SPLIT_MODE", Always { values: &["layer"], so: "layers are spread over the devices", instead: "layers are spread over the devices; --gpu-layers says how many" }),
     flag(&["-dio", "--direct-io"], &["-ndio", "--no-direct-io"], 0, "LLAMA_ARG_DIO", Pair { on: No("files are mapped, or read with --no-mmap"), off: So("files are mapped") }),
+    flag(&["-sps", "--slot-prompt-similarity"], &[], 1, "", Always { values: &["*"], so: "the slot with the longest common beginning is taken", instead: "" }),
 ];

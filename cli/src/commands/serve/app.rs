@@ -34,6 +34,7 @@ pub fn app(state: AppState) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         // Layers run from the last to the first.
         .layer(DefaultBodyLimit::max(state.settings.body_limit))
+        .layer(middleware::from_fn_with_state(state.clone(), require_on))
         .layer(middleware::from_fn_with_state(state.clone(), require_key))
         .layer(middleware::from_fn_with_state(state.clone(), require_known_caller))
         .layer(cors(state.clone()))
@@ -52,6 +53,16 @@ async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
         StatusCode::METHOD_NOT_ALLOWED,
         format!("{} does not take {method}", uri.path()),
     )
+}
+
+/// What the options turn off says so, with llama-server's status.
+async fn require_on(State(state): State<AppState>, request: Request, next: Next) -> Result<Response, ApiError> {
+    let path = request.uri().path();
+    if !state.settings.slots && (path == "/slots" || path.starts_with("/slots/")) {
+        let message = "this server does not tell about its slots; it was started with --no-slots";
+        return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, message));
+    }
+    Ok(next.run(request).await)
 }
 
 async fn require_key(State(state): State<AppState>, request: Request, next: Next) -> Result<Response, ApiError> {

@@ -32,6 +32,7 @@ pub fn settings(args: &ServeArgs) -> Result<Settings> {
             .collect(),
         slots: args.serving.slots,
         body_limit: args.access.body_limit as usize * (1 << 20),
+        load_timeout: args.serving.load_timeout,
         ping_interval: Duration::from_secs(args.listen.sse_ping_interval),
         ..Settings::default()
     })
@@ -78,7 +79,11 @@ pub async fn bind_all(args: &ListenArgs) -> Result<Vec<Socket>> {
     Ok(sockets)
 }
 
-async fn bind(address: &Address, surface: Surface) -> Result<TcpListener> {
+/// Takes one address.
+///
+/// # Errors
+/// As [`bind_all`].
+pub async fn bind(address: &Address, surface: Surface) -> Result<TcpListener> {
     // no host: all addresses, of both kinds where there are both
     let hosts = if address.host.is_empty() {
         vec!["::", "0.0.0.0"]

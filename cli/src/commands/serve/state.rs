@@ -24,6 +24,8 @@ pub struct Settings {
     pub slots: bool,
     /// Largest request body, in bytes.
     pub body_limit: usize,
+    /// How long a request waits for its model to load; zero: as long as it takes.
+    pub load_timeout: Duration,
     /// Silence after which a stream sends a comment, so that proxies keep it open.
     pub ping_interval: Duration,
     /// Choices one request may ask for: prompts times `n`.
@@ -42,6 +44,7 @@ impl Default for Settings {
             allowed_hosts: Vec::new(),
             slots: true,
             body_limit: 16 << 20,
+            load_timeout: Duration::from_secs(300),
             ping_interval: Duration::from_secs(10),
             max_choices: 2048,
             fingerprint: concat!("turboquant-", env!("CARGO_PKG_VERSION")).into(),
@@ -115,7 +118,16 @@ impl AppState {
         let backend = Arc::clone(&self.backend);
         let cancel = CancelToken::new();
         let gone = CancelOnDrop(cancel.clone());
-        let opened = blocking(move || backend.open(&wanted, &cancel)).await;
+        let opening = blocking(move || backend.open(&wanted, &cancel));
+        let limit = self.settings.load_timeout;
+        let opened = if limit.is_zero() {
+            opening.await
+        } else {
+            tokio::time::timeout(limit, opening).await.unwrap_or_else(|_| {
+                let why = format!("the model did not load within {} s (--load-timeout)", limit.as_secs());
+                Err(BackendError::Unavailable(why).into())
+            })
+        };
         drop(gone);
         opened
     }
