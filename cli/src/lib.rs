@@ -7,6 +7,7 @@ pub mod embedded;
 pub mod hub;
 pub mod interrupt;
 pub mod measuring;
+pub mod options;
 pub mod report;
 pub mod settings;
 pub mod store;

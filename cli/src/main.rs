@@ -1,19 +1,26 @@
 //! Parse, run, map the outcome to an exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 #![forbid(unsafe_code)]
 
-use clap::Parser;
 use llama_turboquant::Error;
-use llama_turboquant_cli::args::{Args, expand_short_options};
 use llama_turboquant_cli::commands;
 use llama_turboquant_cli::interrupt::exit_code;
+use llama_turboquant_cli::options::{self, Environment, ParseError, Parsed};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     end_with_the_reader();
-    let args = Args::parse_from(expand_short_options(std::env::args_os()));
+    let Parsed { args, origin } = match options::parse(std::env::args_os(), &Environment::of_process()) {
+        Ok(parsed) => parsed,
+        Err(ParseError::Usage(error)) => error.exit(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
     start_log(args.verbose);
-    match commands::run(args) {
+    origin.log();
+    match commands::run(args, &origin) {
         Ok(code) => code,
         Err(error) if matches!(error.downcast_ref(), Some(Error::Cancelled)) => {
             eprintln!("interrupted");

@@ -179,6 +179,8 @@ pub struct ModelSettings {
     pub map: Option<LayerMap>,
     /// The context; its `kv` holds all but the types.
     pub context: ContextConfig,
+    /// A chat template (Jinja) instead of the model's.
+    pub chat_template: Option<String>,
 }
 
 impl ModelSettings {
@@ -224,6 +226,7 @@ impl ModelSettings {
             v,
             map,
             context,
+            chat_template: None,
         })
     }
 

@@ -312,8 +312,13 @@ fn auto_falls_back_loudly_and_an_explicit_type_never() {
 }
 
 fn spawn(args: &[&str]) -> Child {
-    std::process::Command::new(env!("CARGO_BIN_EXE_turboquant"))
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_turboquant"));
+    for name in support::foreign_variables() {
+        command.env_remove(name);
+    }
+    command
         .args(with_threads(args))
+        .env("TURBOQUANT_CONFIG", "")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

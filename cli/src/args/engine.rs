@@ -1,6 +1,6 @@
 //! Options that several subcommands share: the model and the engine, the KV cache, sampling.
 
-use clap::Args as ClapArgs;
+use clap::{ArgAction, Args as ClapArgs};
 use std::path::PathBuf;
 
 /// Which model, and how the engine runs it.
@@ -16,7 +16,8 @@ pub struct EngineArgs {
     #[arg(long)]
     pub allow_cpu_attention: bool,
     /// Keep the KV cache in main memory. [-nkvo]
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value_t = false, action = ArgAction::Set, hide_possible_values = true, hide_default_value = true)]
     pub no_kv_offload: bool,
     /// Full-size cache for sliding-window layers.
     #[arg(long)]
@@ -28,7 +29,8 @@ pub struct EngineArgs {
     #[arg(long, alias = "n-gpu-layers", value_name = "N")]
     pub gpu_layers: Option<u32>,
     /// Read the model into memory instead of mapping the file.
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value_t = false, action = ArgAction::Set, hide_possible_values = true, hide_default_value = true)]
     pub no_mmap: bool,
 }
 

@@ -5,6 +5,7 @@ pub mod ceiling;
 mod engine;
 pub mod gate;
 pub mod lists;
+pub mod llama;
 pub mod measure;
 pub mod needle;
 pub mod perplexity;
@@ -12,17 +13,18 @@ pub mod pool;
 pub mod prompts;
 pub mod report;
 pub mod sensitivity;
+pub mod serve;
 pub mod session;
 mod slots;
 pub mod store;
 
 pub use bench::BenchArgs;
 pub use engine::{EngineArgs, ModelArgs, SamplingArgs};
+pub use serve::ServeArgs;
 pub use slots::SlotArgs;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Run and serve language models with a KV cache that is 4 to 7 times smaller.
@@ -46,6 +48,19 @@ pub struct Args {
         value_name = "NAME"
     )]
     pub attention_kernels: Option<String>,
+    /// Configuration file (TOML) whose keys are the long names of options. Default: turboquant.toml in the user's
+    /// configuration folder, if there is one. An empty name: none.
+    #[arg(
+        long,
+        global = true,
+        env = "TURBOQUANT_CONFIG",
+        value_name = "FILE",
+        value_parser = any_path
+    )]
+    pub config: Option<PathBuf>,
+    /// Read no configuration file.
+    #[arg(long, global = true)]
+    pub no_config: bool,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -54,8 +69,12 @@ pub struct Args {
 pub enum Command {
     /// Answer a prompt (-p), or chat in the terminal.
     Run(RunArgs),
-    /// Serve clients of the OpenAI API over HTTP.
-    Serve(ServeArgs),
+    /// Serve clients of the OpenAI API, and with --ollama those of Ollama, over HTTP.
+    ///
+    /// Options and environment variables have llama-server's names; all of its others are accepted where what they ask
+    /// for is so anyway, and refused with what to do instead where it cannot be. An option beats a LLAMA_ARG_ variable,
+    /// that an OLLAMA_ variable (read with --ollama only), that the configuration file.
+    Serve(Box<ServeArgs>),
     /// List the KV cache types: bits per value, size, and which device runs which pair.
     Kv(KvArgs),
     /// Show what in a model file decides its memory: layers, heads, window, KV bytes per token for each type.
@@ -109,37 +128,11 @@ pub struct RunArgs {
     #[arg(short = 'n', long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
     pub predict: i64,
     #[command(flatten)]
+    pub remote: store::RemoteArgs,
+    #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
     pub sampling: SamplingArgs,
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct ServeArgs {
-    /// Address to listen on; 0.0.0.0: all of this machine's, so set --api-key then.
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    pub host: IpAddr,
-    /// Port to listen on; 0: any free one.
-    #[arg(long, value_name = "PORT", default_value_t = 8080)]
-    pub port: u16,
-    /// Requests served at once; they share the context. [-np]
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    pub parallel: u32,
-    /// Requests that may wait; more are refused with 429.
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub queue: usize,
-    /// Key that clients must send; may be repeated.
-    #[arg(long, value_name = "KEY")]
-    pub api_key: Vec<String>,
-    /// Name of the model for clients; default: its file name. [-a]
-    #[arg(short, long, value_name = "NAME")]
-    pub alias: Option<String>,
-    #[command(flatten)]
-    pub pool: pool::PoolArgs,
-    #[command(flatten)]
-    pub slots: SlotArgs,
-    #[command(flatten)]
-    pub model: ModelArgs,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -211,6 +204,11 @@ pub struct SynthArgs {
     /// Equal seeds give equal files.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+}
+
+/// A path, also an empty one.
+fn any_path(text: &str) -> Result<PathBuf, std::convert::Infallible> {
+    Ok(PathBuf::from(text))
 }
 
 /// llama.cpp's short options of several letters, which clap does not know.
@@ -294,7 +292,7 @@ mod tests {
         assert_eq!(
             (
                 serve.model.engine.gpu_layers,
-                serve.parallel,
+                serve.serving.parallel,
                 serve.model.engine.threads
             ),
             (Some(10), 2, 4)

@@ -13,7 +13,6 @@ pub struct SlotArgs {
     #[arg(
         long,
         value_name = "MIB",
-        env = "LLAMA_ARG_CACHE_RAM",
         allow_negative_numbers = true,
         value_parser = clap::value_parser!(i64).range(-1..=1 << 30)
     )]

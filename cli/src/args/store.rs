@@ -51,6 +51,19 @@ impl HubArgs {
     }
 }
 
+/// A model on a hub, instead of a file.
+#[derive(Debug, Clone, Args)]
+pub struct RemoteArgs {
+    /// Model on a hub: org/repo, org/repo:QUANT. Downloaded where it is not in the models folder. [-hf]
+    #[arg(long, value_name = "MODEL", conflicts_with = "model")]
+    pub hf_repo: Option<String>,
+    /// File of that repository. [-hff]
+    #[arg(long, value_name = "FILE", requires = "hf_repo")]
+    pub hf_file: Option<String>,
+    #[command(flatten)]
+    pub hub: HubArgs,
+}
+
 /// Options of `pull`.
 #[derive(Debug, Args)]
 pub struct PullArgs {

@@ -20,6 +20,7 @@ pub mod session;
 pub mod verify;
 
 use crate::args::{Args, Command};
+use crate::options::Origin;
 use anyhow::{Context, Result};
 use llama_turboquant::Backend;
 use llama_turboquant::engine::{attention, codec};
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 ///
 /// # Errors
 /// The subcommand's.
-pub fn run(args: Args) -> Result<ExitCode> {
+pub fn run(args: Args, origin: &Origin) -> Result<ExitCode> {
     Backend::init()?;
     if let Some(name) = &args.codec {
         codec::Implementation::named(name)
@@ -43,7 +44,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
     match args.command {
         Command::Run(args) => run::run(&args),
-        Command::Serve(args) => serve::command::run(args),
+        Command::Serve(args) => serve::command::run(&args, origin),
         Command::Kv(args) => kv::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -1,12 +1,14 @@
 //! `turboquant pull`: downloads a model.
 
-use crate::args::store::PullArgs;
-use crate::hub::{Error, Reference, Status, pull};
+use crate::args::store::{PullArgs, RemoteArgs, StoreArgs};
+use crate::hub::{Error, Reference, Status, obtain, pull};
 use crate::interrupt::{Interrupt, exit_code};
 use crate::settings::human_bytes;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
+use llama_turboquant::CancelToken;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -35,6 +37,28 @@ pub fn run(args: &PullArgs) -> Result<ExitCode> {
             Ok(exit_code(false))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+impl RemoteArgs {
+    /// The file of the model that was named, downloaded into the models folder where it is not there yet; None: no model on a
+    /// hub was named. Blocks; what has come before `cancel` is kept.
+    ///
+    /// # Errors
+    /// As [`pull`].
+    pub fn obtain(&self, models_dir: Option<PathBuf>, cancel: &CancelToken) -> Result<Option<PathBuf>> {
+        let Some(repo) = &self.hf_repo else { return Ok(None) };
+        let reference: Reference = match &self.hf_file {
+            Some(file) => format!("{}:{file}", repo.split(':').next().unwrap_or(repo)).parse()?,
+            None => repo.parse()?,
+        };
+        let store = StoreArgs { models_dir }.open()?;
+        let mut show = Show::new();
+        let entry = obtain(&store, &self.hub.open()?, &reference, cancel, &mut |status| {
+            show.status(status)
+        });
+        show.clear();
+        Ok(entry?.file)
     }
 }
 

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 /// # Errors
 /// Bad settings, a model that does not load, a prompt that does not fit.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
-    let settings = ModelSettings::new(&args.model, 1)?;
+    let mut settings = ModelSettings::new(&args.model, 1)?;
     let prompt = match (&args.prompt, &args.file) {
         (Some(text), _) => Some(text.clone()),
         (None, Some(file)) if file.as_os_str() == "-" => {
@@ -28,6 +28,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         (None, None) => None,
     };
     let interrupt = Interrupt::install()?;
+    if let Some(file) = args.remote.obtain(None, &interrupt.token())? {
+        settings.engine.file = Some(file);
+    }
     let model = settings.engine.load(&interrupt.token())?;
     let template = if args.raw {
         None

@@ -9,13 +9,26 @@ use std::time::Duration;
 /// The program, without what the environment of whoever tests would change.
 pub fn turboquant() -> Command {
     let mut command = Command::cargo_bin("turboquant").unwrap();
-    command
-        .env_remove("TURBO_LAYER_ADAPTIVE")
-        .env_remove("TURBOQUANT_CODEC")
-        .env_remove("TURBOQUANT_ATTENTION")
-        .env_remove("RUST_LOG");
+    for name in foreign_variables() {
+        command.env_remove(name);
+    }
+    command.env("TURBOQUANT_CONFIG", ""); // no file of the user's
     command.timeout(Duration::from_secs(120));
     command
+}
+
+/// Variables of whoever tests that the program reads.
+pub fn foreign_variables() -> Vec<String> {
+    let ours = [
+        "TURBO_LAYER_ADAPTIVE",
+        "TURBOQUANT_CODEC",
+        "TURBOQUANT_ATTENTION",
+        "RUST_LOG",
+    ];
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names
+        .filter(|name| ours.contains(&name.as_str()) || name.starts_with("LLAMA_") || name.starts_with("OLLAMA_"))
+        .collect()
 }
 
 /// Exit code, standard output and standard error.

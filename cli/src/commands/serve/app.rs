@@ -59,6 +59,7 @@ pub fn app(state: AppState) -> Router {
         // Layers run from the last to the first.
         .layer(middleware::from_fn(load_notice::tell))
         .layer(DefaultBodyLimit::max(state.settings.body_limit))
+        .layer(middleware::from_fn_with_state(state.clone(), require_on))
         .layer(middleware::from_fn_with_state(state.clone(), require_key))
         .layer(middleware::from_fn_with_state(state.clone(), require_known_caller))
         .layer(middleware::from_fn(ollama::error::speak))
@@ -79,6 +80,16 @@ async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
         StatusCode::METHOD_NOT_ALLOWED,
         format!("{} does not take {method}", uri.path()),
     )
+}
+
+/// What the options turn off says so, with llama-server's status.
+async fn require_on(State(state): State<AppState>, request: Request, next: Next) -> Result<Response, ApiError> {
+    let path = request.uri().path();
+    if !state.settings.slots && (path == "/slots" || path.starts_with("/slots/")) {
+        let message = "this server does not tell about its slots; it was started with --no-slots";
+        return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, message));
+    }
+    Ok(next.run(request).await)
 }
 
 async fn require_key(State(state): State<AppState>, request: Request, next: Next) -> Result<Response, ApiError> {

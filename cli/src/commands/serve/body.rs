@@ -23,6 +23,9 @@ impl<S: Send + Sync> FromRequest<S> for Body {
                 StatusCode::PAYLOAD_TOO_LARGE => {
                     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large")
                 }
+                _ if timed_out(&rejection) => {
+                    ApiError::new(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive in time")
+                }
                 _ => ApiError::invalid(format!("the request body could not be read: {}", rejection.body_text())),
             })?;
         if bytes.is_empty() {
@@ -52,6 +55,18 @@ impl<S: Send + Sync> FromRequest<S> for OptionalBody {
         }
         Body::from_request(request, state).await.map(|body| Self(body.0))
     }
+}
+
+/// Whether the body stopped coming.
+fn timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<tower_http::timeout::TimeoutError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Typed access to an object. A field that is null counts as absent, and errors name the field.

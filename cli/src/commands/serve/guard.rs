@@ -23,6 +23,11 @@ impl ApiKeys {
         )
     }
 
+    /// Whether there are none, so that the API is open to all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether the request carries a key, as `Authorization: Bearer` or `X-Api-Key`, or none is
     /// needed.
     pub fn allow(&self, headers: &HeaderMap) -> bool {
@@ -64,7 +69,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 pub struct Origins {
     /// Accept every page.
     pub any: bool,
-    /// Accept these, written as browsers send them: `https://chat.example`.
+    /// Accept these, written as browsers send them: `https://chat.example`. A `*` stands for anything, once in each.
     pub extra: Vec<String>,
 }
 
@@ -78,7 +83,7 @@ impl Origins {
             || self
                 .extra
                 .iter()
-                .any(|extra| extra.trim_end_matches('/').eq_ignore_ascii_case(origin))
+                .any(|extra| matches(extra.trim_end_matches('/'), origin))
         {
             return true;
         }
@@ -89,6 +94,17 @@ impl Origins {
             return true;
         }
         host.is_some_and(|host| host.eq_ignore_ascii_case(authority)) || is_loopback(authority)
+    }
+}
+
+/// Whether an origin is what a pattern with at most one `*` describes.
+fn matches(pattern: &str, origin: &str) -> bool {
+    let (pattern, origin) = (pattern.to_ascii_lowercase(), origin.to_ascii_lowercase());
+    match pattern.split_once('*') {
+        None => pattern == origin,
+        Some((start, end)) => {
+            origin.len() >= start.len() + end.len() && origin.starts_with(start) && origin.ends_with(end)
+        }
     }
 }
 
@@ -104,28 +120,35 @@ fn is_loopback(authority: &str) -> bool {
 ///
 /// A page can have its own domain name resolve to 127.0.0.1 and then counts as same-origin with a
 /// server there (DNS rebinding). The name in `Host` gives it away. A server that listens on the
-/// network has names we cannot know, so the check is for loopback only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// network has names we cannot know, so there the check is for those who name them.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostCheck {
     /// Any name will do.
     Off,
     /// Addresses and local names only.
     LocalNames,
+    /// Addresses, local names and these.
+    Names(Vec<String>),
 }
 
 impl HostCheck {
     /// Whether a request for `host` is served. Without the header it is: browsers always send one.
-    pub fn allow(self, host: Option<&str>) -> bool {
-        let (Self::LocalNames, Some(host)) = (self, host) else {
-            return true;
+    pub fn allow(&self, host: Option<&str>) -> bool {
+        let named: &[String] = match self {
+            Self::Off => return true,
+            Self::LocalNames => &[],
+            Self::Names(names) => names,
         };
+        let Some(host) = host else { return true };
         match host_name(host) {
             // An address cannot be rebound.
             Some(Host::Ip(_)) => true,
             // `.internal` is reserved for private networks: containers reach their host under such
             // a name.
             Some(Host::Name(name)) => {
-                name == "localhost" || [".localhost", ".internal"].iter().any(|suffix| name.ends_with(suffix))
+                name == "localhost"
+                    || [".localhost", ".internal"].iter().any(|suffix| name.ends_with(suffix))
+                    || named.iter().any(|named| named.eq_ignore_ascii_case(&name))
             }
             None => false,
         }

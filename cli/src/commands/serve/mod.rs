@@ -9,12 +9,15 @@
 //! [`routes`] and one `.merge(...)` in [`mod@app`]; a new dialect is a module beside [`openai`] that
 //! reads requests into jobs and implements [`stream::Dialect`].
 
+pub mod access;
+pub mod address;
 pub mod anthropic;
 pub mod app;
 pub mod backend;
 pub mod body;
 pub mod choices;
 pub mod command;
+pub mod defaults;
 pub mod engine;
 pub mod error;
 pub mod guard;
@@ -24,13 +27,16 @@ pub mod listen;
 pub mod load_notice;
 pub mod ollama;
 pub mod ollama_store;
+pub mod on_offer;
 pub mod openai;
 pub mod responses;
 pub mod routes;
 pub mod sse;
+pub mod start;
 pub mod state;
 pub mod stream;
+pub mod tls;
 
 pub use app::app;
-pub use listen::{bind, interrupted, listen, serve};
+pub use listen::{Connections, bind, interrupted, listen, serve, serve_all};
 pub use state::{AppState, Settings};

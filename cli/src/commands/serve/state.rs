@@ -23,8 +23,14 @@ pub struct Settings {
     pub origins: Origins,
     /// Names by which the server may be addressed.
     pub host_check: HostCheck,
+    /// Names by which it may be addressed besides addresses and local ones; `*`: any.
+    pub allowed_hosts: Vec<String>,
+    /// Whether `GET /slots` tells what is being served.
+    pub slots: bool,
     /// Largest request body, in bytes.
     pub body_limit: usize,
+    /// How long a request waits for its model to load; zero: as long as it takes.
+    pub load_timeout: Duration,
     /// Silence after which a stream sends a comment, so that proxies keep it open.
     pub ping_interval: Duration,
     /// Choices one request may ask for: prompts times `n`.
@@ -43,7 +49,10 @@ impl Default for Settings {
             api_keys: ApiKeys::default(),
             origins: Origins::default(),
             host_check: HostCheck::Off,
+            allowed_hosts: Vec::new(),
+            slots: true,
             body_limit: 16 << 20,
+            load_timeout: Duration::from_secs(300),
             ping_interval: Duration::from_secs(10),
             max_choices: 2048,
             reasoning_alias: false,
@@ -86,8 +95,20 @@ impl AppState {
         self
     }
 
-    /// The same state for a socket that has to check host names.
-    pub fn with_host_check(mut self, check: HostCheck) -> Self {
+    /// The same state for a socket that others can or cannot reach. Only this machine reaches a loopback address, so that
+    /// foreign names for it are a trick; elsewhere names are checked when they were given.
+    pub fn for_socket(self, loopback: bool) -> Self {
+        let names = self.settings.allowed_hosts.clone();
+        let check = match loopback {
+            _ if names.iter().any(|name| name == "*") => HostCheck::Off,
+            false if names.is_empty() => return self,
+            true if names.is_empty() => HostCheck::LocalNames,
+            _ => HostCheck::Names(names),
+        };
+        self.with_host_check(check)
+    }
+
+    fn with_host_check(mut self, check: HostCheck) -> Self {
         self.settings = Arc::new(Settings {
             host_check: check,
             ..(*self.settings).clone()
@@ -119,7 +140,16 @@ impl AppState {
         self.ready()?;
         let cancel = CancelToken::new();
         let token = cancel.clone();
-        let opened = cancellable(self, cancel, move |backend| backend.open(&wanted, &token)).await;
+        let opening = cancellable(self, cancel, move |backend| backend.open(&wanted, &token));
+        let limit = self.settings.load_timeout;
+        let opened = if limit.is_zero() {
+            opening.await
+        } else {
+            tokio::time::timeout(limit, opening).await.unwrap_or_else(|_| {
+                let why = format!("the model did not load within {} s (--load-timeout)", limit.as_secs());
+                Err(BackendError::Unavailable(why).into())
+            })
+        };
         opened.inspect(load_notice::note)
     }
 

@@ -181,7 +181,9 @@ impl Pool {
 
     /// The server's settings for this model and this demand.
     fn settings_for(&self, entry: &Entry, demand: &Demand) -> ModelSettings {
-        let mut settings = self.settings.clone();
+        let own = self.limits.per_model.get(&entry.name);
+        let mut settings = own.map_or(&self.settings, |own| &own.settings).clone();
+        settings.chat_template.clone_from(&self.settings.chat_template);
         settings.engine = settings.engine.of(entry.file.clone());
         if let Some(n_ctx) = demand.n_ctx {
             settings.context.n_ctx = n_ctx;

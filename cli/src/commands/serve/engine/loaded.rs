@@ -11,6 +11,7 @@ use crate::commands::serve::backend::{
 };
 use crate::commands::serve::state::unix_time;
 use crate::settings::{ModelSettings, human_bytes};
+use anyhow::Context as _;
 use llama_turboquant::engine::chat::{ChatRequest, ChatTemplate};
 use llama_turboquant::kv::LayerTypes;
 use llama_turboquant::scheduler::{Job, Scheduler, SchedulerConfig, SlotState};
@@ -43,8 +44,12 @@ impl Loaded {
         cancel: &CancelToken,
     ) -> anyhow::Result<Self> {
         let model = settings.engine.load(cancel)?;
-        let template = match template {
-            Some(jinja) => Some(ChatTemplate::with_override(&model, jinja)?),
+        // what was said of this model beats what was said for all
+        let template = match template.or(settings.chat_template.as_deref()) {
+            Some(jinja) => Some(
+                ChatTemplate::with_override(&model, jinja)
+                    .context("the chat template that was given for this model")?,
+            ),
             None if model.meta().chat_template => Some(ChatTemplate::from_model(&model)?),
             None => None,
         };

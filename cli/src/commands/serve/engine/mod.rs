@@ -15,7 +15,7 @@ mod score;
 mod slots;
 mod turn;
 
-pub use catalog::{Catalogs, FixedCatalog, FolderCatalog};
+pub use catalog::{FixedCatalog, named};
 pub use slots::{SlotSettings, is_plain};
 
 use crate::commands::serve::backend::{
@@ -29,6 +29,7 @@ use llama_turboquant::scheduler::SubmitError;
 use llama_turboquant::{CancelToken, Error};
 use loaded::Loaded;
 use pool::Pool;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -56,6 +57,17 @@ pub struct Limits {
     pub available: Available,
     /// Slots in files and in main memory.
     pub slots: SlotSettings,
+    /// Models that have settings of their own, by name.
+    pub per_model: BTreeMap<String, PerModel>,
+}
+
+/// What was said of one model.
+#[derive(Debug, Clone)]
+pub struct PerModel {
+    /// How to load it, but for the file.
+    pub settings: ModelSettings,
+    /// How long it stays loaded when no request has said so.
+    pub keep_alive: Option<KeepAlive>,
 }
 
 impl Default for Limits {
@@ -70,6 +82,7 @@ impl Default for Limits {
             patience: Duration::from_secs(60),
             available: Arc::new(available),
             slots: SlotSettings::default(),
+            per_model: BTreeMap::new(),
         }
     }
 }
@@ -123,7 +136,7 @@ impl Engine {
     /// # Errors
     /// As [`new`](Self::new) and [`load_start_up`](Self::load_start_up).
     pub fn of_model(name: &str, settings: &ModelSettings, limits: Limits) -> anyhow::Result<Self> {
-        let catalog = FixedCatalog::of_file(name, settings.engine.file.clone());
+        let catalog = FixedCatalog::new(vec![named(name, settings.engine.file.clone())]);
         let engine = Self::new(Arc::new(catalog), settings.clone(), limits, Some(name.to_owned()))?;
         engine.load_start_up()?;
         Ok(engine)

@@ -143,7 +143,10 @@ impl Pool {
 
     /// How long a model stays when no request has said so.
     fn default_keep_alive(&self, name: &str) -> KeepAlive {
-        if self.start_up.as_deref() == Some(name) {
+        let own = self.limits.per_model.get(name);
+        if let Some(own) = own.and_then(|own| own.keep_alive) {
+            own
+        } else if self.start_up.as_deref() == Some(name) {
             self.limits.keep_start_up
         } else {
             self.limits.keep_alive

@@ -1,38 +1,29 @@
 //! Lines of the OpenAI contract that only a model can prove, and the other dialects over it: the
 //! embedded model behind the router.
 
+use crate::served;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use clap::Parser;
 use http_body_util::BodyExt;
-use llama_turboquant_cli::args::{Args, Command};
-use llama_turboquant_cli::commands::serve::engine::Engine;
 use llama_turboquant_cli::commands::serve::{AppState, Settings, app};
-use llama_turboquant_cli::settings::ModelSettings;
 use serde_json::{Value, json};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use tower::ServiceExt;
 
 /// The embedded model behind a router.
 fn load() -> axum::Router {
-    let Command::Serve(args) = Args::parse_from(["turboquant", "serve", "--threads", "1"]).command else {
-        unreachable!()
-    };
-    llama_turboquant::Backend::init().unwrap();
-    let engine = Arc::new(Engine::new("tiny".into(), args.queue));
-    let settings = ModelSettings::new(&args.model, args.parallel).unwrap();
-    engine.load(&settings).unwrap();
+    let engine = served::engine(&[]);
     app(AppState::new(engine, Settings::default()))
 }
 
 /// One that the tests share.
-fn served() -> axum::Router {
+fn shared() -> axum::Router {
     static APP: OnceLock<axum::Router> = OnceLock::new();
     APP.get_or_init(load).clone()
 }
 
 async fn raw(path: &str, body: Value) -> String {
-    send(served(), path, body).await
+    send(shared(), path, body).await
 }
 
 async fn send(app: axum::Router, path: &str, body: Value) -> String {

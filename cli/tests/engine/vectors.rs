@@ -1,16 +1,14 @@
 //! Embeddings, reranking, infill and scored prompts over the real engine: the embedded model, and the encoder of random
 //! weights in `tests/data` of the library.
 
+use crate::served;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use clap::Parser;
 use http_body_util::BodyExt;
 use llama_turboquant::embed::cosine;
-use llama_turboquant_cli::args::{Args, Command};
 use llama_turboquant_cli::commands::serve::backend::Backend;
 use llama_turboquant_cli::commands::serve::engine::Engine;
 use llama_turboquant_cli::commands::serve::{AppState, Settings, app};
-use llama_turboquant_cli::settings::ModelSettings;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,17 +16,7 @@ use tower::ServiceExt;
 
 /// A model behind a router: the embedded one, or that of `options`.
 fn served(options: &[&str]) -> (axum::Router, Arc<Engine>) {
-    let line = ["turboquant", "serve", "--threads", "1"]
-        .into_iter()
-        .chain(options.iter().copied());
-    let Command::Serve(args) = Args::parse_from(line).command else {
-        unreachable!()
-    };
-    llama_turboquant::Backend::init().unwrap();
-    let engine = Arc::new(Engine::new("tiny".into(), args.queue));
-    engine
-        .load(&ModelSettings::new(&args.model, args.parallel).unwrap())
-        .unwrap();
+    let engine = served::engine(options);
     (app(AppState::new(engine.clone(), Settings::default())), engine)
 }
 

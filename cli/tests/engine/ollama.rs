@@ -1,31 +1,16 @@
 //! Ollama's API over the real engine and the embedded model.
 
+use crate::served;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use clap::Parser;
 use http_body_util::BodyExt;
-use llama_turboquant_cli::args::{Args, Command};
-use llama_turboquant_cli::commands::serve::engine::Engine;
 use llama_turboquant_cli::commands::serve::{AppState, Settings, app};
-use llama_turboquant_cli::settings::ModelSettings;
 use serde_json::{Value, json};
-use std::sync::Arc;
 use tower::ServiceExt;
 
 /// The embedded model behind a router, with the options given.
 fn served(options: &[&str]) -> axum::Router {
-    // one thread each: the tests run side by side, and waiting threads of ggml spin
-    let line = ["turboquant", "serve", "--threads", "1"]
-        .into_iter()
-        .chain(options.iter().copied());
-    let Command::Serve(args) = Args::parse_from(line).command else {
-        unreachable!()
-    };
-    llama_turboquant::Backend::init().unwrap();
-    let engine = Arc::new(Engine::new("tiny".into(), args.queue));
-    engine
-        .load(&ModelSettings::new(&args.model, args.parallel).unwrap())
-        .unwrap();
+    let engine = served::engine(options);
     app(AppState::new(engine, Settings::default()))
 }
 

@@ -9,9 +9,10 @@ use llama_turboquant_cli::args::{Args, Command};
 use llama_turboquant_cli::commands::serve::backend::{
     Backend, BackendError, CancelToken, ChatPrompt, Health, KeepAlive, Opened, Running, Wanted,
 };
-use llama_turboquant_cli::commands::serve::engine::{Engine, FixedCatalog, FolderCatalog, Limits};
+use llama_turboquant_cli::commands::serve::engine::{Engine, FixedCatalog, Limits};
 use llama_turboquant_cli::commands::serve::{AppState, Settings, app};
 use llama_turboquant_cli::settings::ModelSettings;
+use llama_turboquant_cli::store::Store;
 use llama_turboquant_cli::store::{Catalog, Entry};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -50,7 +51,7 @@ fn settings(options: &[&str]) -> ModelSettings {
     let Command::Serve(args) = Args::parse_from(line).command else {
         unreachable!()
     };
-    ModelSettings::new(&args.model, args.parallel).unwrap()
+    ModelSettings::new(&args.model, args.serving.parallel).unwrap()
 }
 
 impl Zoo {
@@ -64,7 +65,7 @@ impl Zoo {
         }
         let mut limits = Limits::default();
         change(&mut limits);
-        let catalog = FolderCatalog::new(dir.path().to_owned()).unwrap();
+        let catalog = Store::open(dir.path().to_owned()).unwrap();
         let engine = Engine::new(Arc::new(catalog), settings(&["-c", "512"]), limits, None).unwrap();
         Self {
             dir,
@@ -371,7 +372,7 @@ fn a_time_beyond_all_clocks_is_for_ever() {
 #[test]
 fn the_model_of_the_start_stays_and_others_go() {
     let zoo = Zoo::new();
-    let catalog = FolderCatalog::new(zoo.dir.path().to_owned()).unwrap();
+    let catalog = Store::open(zoo.dir.path().to_owned()).unwrap();
     let settings = settings(&["-c", "512"]);
     let engine = Engine::new(Arc::new(catalog), settings, Limits::default(), Some("b".into())).unwrap();
     assert_eq!(engine.health(), Health::Loading);
@@ -390,7 +391,7 @@ fn the_model_of_the_start_stays_and_others_go() {
 fn a_start_that_fails_is_the_servers_health() {
     let zoo = Zoo::new();
     std::fs::write(zoo.dir.path().join("b.gguf"), b"no model").unwrap();
-    let catalog = FolderCatalog::new(zoo.dir.path().to_owned()).unwrap();
+    let catalog = Store::open(zoo.dir.path().to_owned()).unwrap();
     let engine = Engine::new(Arc::new(catalog), settings(&[]), Limits::default(), Some("b".into())).unwrap();
     let error = engine.load_start_up().unwrap_err().to_string();
     assert!(error.contains("'b'") && error.contains("not a GGUF file"), "{error}");
@@ -612,7 +613,7 @@ fn offers_describe_models_without_loading_them() {
 #[test]
 fn an_alias_brings_its_template_and_its_context() {
     let zoo = Zoo::new();
-    let folder = FolderCatalog::new(zoo.dir.path().to_owned()).unwrap();
+    let folder = Store::open(zoo.dir.path().to_owned()).unwrap();
     let parameters = json!({ "num_ctx": 768, "kv_cache_type": "q8_0" });
     let alias = Entry {
         name: "pirate".into(),

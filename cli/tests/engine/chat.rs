@@ -1,15 +1,12 @@
 //! The server over the real engine and the embedded model: what the scripted backend cannot show.
 
+use crate::served;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use clap::Parser;
 use http_body_util::BodyExt;
-use llama_turboquant_cli::args::{Args, Command};
 use llama_turboquant_cli::commands::serve::backend::Backend;
-use llama_turboquant_cli::commands::serve::command::limits;
 use llama_turboquant_cli::commands::serve::engine::Engine;
 use llama_turboquant_cli::commands::serve::{AppState, Settings, app};
-use llama_turboquant_cli::settings::ModelSettings;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,16 +14,7 @@ use tower::ServiceExt;
 
 /// The embedded model behind a router, with the options given.
 fn served(options: &[&str]) -> (axum::Router, Arc<Engine>) {
-    // one thread each: the tests run side by side, and waiting threads of ggml spin
-    let line = ["turboquant", "serve", "--threads", "1"]
-        .into_iter()
-        .chain(options.iter().copied());
-    let Command::Serve(args) = Args::parse_from(line).command else {
-        unreachable!()
-    };
-    llama_turboquant::Backend::init().unwrap();
-    let settings = ModelSettings::new(&args.model, args.parallel).unwrap();
-    let engine = Arc::new(Engine::of_model("tiny", &settings, limits(&args).unwrap()).unwrap());
+    let engine = served::engine(options);
     (app(AppState::new(engine.clone(), Settings::default())), engine)
 }
 

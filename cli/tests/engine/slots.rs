@@ -1,15 +1,14 @@
 //! Slots over the real engine and the embedded model, as llama-server's clients use them.
 
+use crate::served;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use clap::Parser;
 use http_body_util::BodyExt;
 use llama_turboquant_cli::args::{Args, Command};
 use llama_turboquant_cli::commands::serve::backend::Backend;
-use llama_turboquant_cli::commands::serve::command::limits;
 use llama_turboquant_cli::commands::serve::engine::{Engine, SlotSettings, is_plain};
 use llama_turboquant_cli::commands::serve::{AppState, Settings, app};
-use llama_turboquant_cli::settings::ModelSettings;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,15 +22,7 @@ struct Server {
 
 impl Server {
     fn new(options: &[&str]) -> Self {
-        let line = ["turboquant", "serve", "--threads", "1", "-c", "4096"]
-            .into_iter()
-            .chain(options.iter().copied());
-        let Command::Serve(args) = Args::parse_from(line).command else {
-            unreachable!()
-        };
-        llama_turboquant::Backend::init().unwrap();
-        let settings = ModelSettings::new(&args.model, args.parallel).unwrap();
-        let engine = Arc::new(Engine::of_model("tiny", &settings, limits(&args).unwrap()).unwrap());
+        let engine = served::engine(&[&["-c", "4096"], options].concat());
         let router = app(AppState::new(engine.clone(), Settings::default()));
         Self { router, engine }
     }

@@ -1,0 +1,267 @@
+//! Options of `serve`. They have llama-server's names where it has them.
+
+use super::pool::PoolArgs;
+use super::store::RemoteArgs;
+use super::{ModelArgs, SamplingArgs, SlotArgs};
+use clap::{ArgAction, Args as ClapArgs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that `serve` takes.
+#[derive(Debug, Clone, ClapArgs)]
+#[command(args_override_self = true)]
+pub struct ServeArgs {
+    #[command(flatten, next_help_heading = "Listening")]
+    pub listen: ListenArgs,
+    #[command(flatten, next_help_heading = "Access")]
+    pub access: AccessArgs,
+    #[command(flatten, next_help_heading = "Serving")]
+    pub serving: ServingArgs,
+    #[command(flatten, next_help_heading = "Models on offer")]
+    pub pool: PoolArgs,
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+    #[command(flatten, next_help_heading = "Prompts that are kept")]
+    pub slots: SlotArgs,
+    #[command(flatten, next_help_heading = "Model and cache")]
+    pub model: ModelArgs,
+    #[command(flatten, next_help_heading = "Requests that leave it open")]
+    pub answers: AnswerArgs,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    #[command(flatten)]
+    pub more_sampling: MoreSamplingArgs,
+    /// Print the options as a configuration file, each with where it comes from, and end.
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// Where to listen, and how.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ListenArgs {
+    /// Address or name to listen on; 0.0.0.0: all of this machine's, so set --api-key then. [default: 127.0.0.1]
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// Port to listen on; 0: any free one. With --ollama: both APIs on this one port. [default: 8080]
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Serve clients of Ollama too, on its port, and read Ollama's environment variables.
+    #[arg(long)]
+    pub ollama: bool,
+    /// Where clients of Ollama find the server, in any form that OLLAMA_HOST has. [default: --host, port 11434]
+    #[arg(long, value_name = "HOST:PORT", requires = "ollama")]
+    pub ollama_host: Option<String>,
+    /// Private key for TLS (PEM); with --ssl-cert-file. There is no plain HTTP then.
+    #[arg(long, value_name = "FILE", requires = "ssl_cert_file")]
+    pub ssl_key_file: Option<PathBuf>,
+    /// Certificate for TLS, with its chain (PEM).
+    #[arg(long, value_name = "FILE", requires = "ssl_key_file")]
+    pub ssl_cert_file: Option<PathBuf>,
+    /// Seconds a client may take to go on with a request it has begun to send. [-to]
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+    /// Threads that read requests and write answers.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads_http: u16,
+    /// Connections at once; more wait to be accepted.
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+    /// Seconds of silence after which a stream sends a comment, so that proxies keep it open.
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub sse_ping_interval: u64,
+}
+
+/// Who may call.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct AccessArgs {
+    /// Keys that clients must send one of; may be repeated.
+    #[arg(long, value_name = "KEY,...", value_delimiter = ',')]
+    pub api_key: Vec<String>,
+    /// File with keys, one in a line; lines that begin with # are comments.
+    #[arg(long, value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
+    /// Web pages that may call, besides those on this machine: https://chat.example; *: all.
+    #[arg(long, value_name = "ORIGIN,...", value_delimiter = ',')]
+    pub cors_origins: Vec<String>,
+    /// Names by which the server may be addressed, besides addresses and local names; *: any. On an address that others
+    /// reach any name will do unless this is given.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub allowed_hosts: Vec<String>,
+    /// Largest request.
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub body_limit: u32,
+}
+
+/// How requests are served.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ServingArgs {
+    /// Requests served at once; they share the context. [-np]
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub parallel: u32,
+    /// Requests that may wait; more are refused with 429.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub queue: usize,
+    /// Name of the model for clients; default: its file name. [-a]
+    #[arg(short, long, value_name = "NAME")]
+    pub alias: Option<String>,
+    /// How long a request waits for its model to load, in seconds or as 10m, 1h30m; 0: as long as it takes.
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = go_duration)]
+    pub load_timeout: Duration,
+    /// GET /slots; --no-slots: not, as it tells what others ask.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value_t = true, action = ArgAction::Set, hide_possible_values = true)]
+    pub slots: bool,
+}
+
+/// Defaults for requests.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct AnswerArgs {
+    /// Tokens of an answer at most; negative: until the context is full. [-n]
+    #[arg(short = 'n', long, alias = "n-predict", value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    pub predict: i64,
+    /// Reuse the cached beginning of a prompt; --no-cache-prompt: never, also if a request asks for it.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value_t = true, action = ArgAction::Set, hide_possible_values = true)]
+    pub cache_prompt: bool,
+    /// Chat template (Jinja) instead of the model's.
+    #[arg(long, value_name = "JINJA", conflicts_with = "chat_template_file")]
+    pub chat_template: Option<String>,
+    /// File with the chat template.
+    #[arg(long, value_name = "FILE")]
+    pub chat_template_file: Option<PathBuf>,
+    /// Variables for the chat template: a JSON object.
+    #[arg(long, value_name = "JSON")]
+    pub chat_template_kwargs: Option<String>,
+    /// Tokens of reasoning; 0: none, -1: as many as it takes.
+    #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(i32).range(-1..))]
+    pub reasoning_budget: i32,
+    /// What the model is told when the budget is used up.
+    #[arg(long, value_name = "TEXT")]
+    pub reasoning_budget_message: Option<String>,
+    /// How hard to reason, in the words of the template: low, medium, high, ...
+    #[arg(long, value_name = "LEVEL")]
+    pub reasoning_effort: Option<String>,
+    /// Go on after the model's end of text.
+    #[arg(long)]
+    pub ignore_eos: bool,
+}
+
+/// Samplers that only servers have defaults for.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub struct MoreSamplingArgs {
+    /// Only tokens within N standard deviations of the best; -1: off.
+    #[arg(long, alias = "top-nsigma", value_name = "N", allow_negative_numbers = true)]
+    pub top_n_sigma: Option<f32>,
+    /// Probability of dropping all but the least probable of the probable tokens.
+    #[arg(long, value_name = "P")]
+    pub xtc_probability: Option<f32>,
+    /// What counts as probable there.
+    #[arg(long, value_name = "P")]
+    pub xtc_threshold: Option<f32>,
+    /// Only tokens of typical information content; 1: off.
+    #[arg(long, alias = "typical", value_name = "P")]
+    pub typical_p: Option<f32>,
+    /// Tokens that penalties look back; 0: none, -1: the context.
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub repeat_last_n: Option<i32>,
+    /// Against tokens that occurred; 0: off.
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub presence_penalty: Option<f32>,
+    /// Against tokens, by how often they occurred; 0: off.
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub frequency_penalty: Option<f32>,
+    /// Against going on with a repetition; 0: off.
+    #[arg(long, value_name = "X")]
+    pub dry_multiplier: Option<f32>,
+    /// Growth of that penalty by token.
+    #[arg(long, value_name = "X")]
+    pub dry_base: Option<f32>,
+    /// Length of a repetition that is free.
+    #[arg(long, value_name = "N")]
+    pub dry_allowed_length: Option<i32>,
+    /// Tokens it looks back; 0: none, -1: the context.
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub dry_penalty_last_n: Option<i32>,
+    /// Text that ends a repetition; may be repeated. none: nothing does.
+    #[arg(long, value_name = "TEXT")]
+    pub dry_sequence_breaker: Vec<String>,
+    /// Probability to steer towards; negative: off.
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub adaptive_target: Option<f32>,
+    /// How slowly that adapts.
+    #[arg(long, value_name = "X")]
+    pub adaptive_decay: Option<f32>,
+    /// Temperature varies by this much with the entropy; 0: not.
+    #[arg(long, value_name = "T")]
+    pub dynatemp_range: Option<f32>,
+    /// Exponent of that.
+    #[arg(long, value_name = "X")]
+    pub dynatemp_exp: Option<f32>,
+    /// Mirostat: 0 off, 1, or 2.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub mirostat: Option<u8>,
+    /// Its learning rate (eta).
+    #[arg(long, value_name = "X")]
+    pub mirostat_lr: Option<f32>,
+    /// Its target entropy (tau).
+    #[arg(long, value_name = "X")]
+    pub mirostat_ent: Option<f32>,
+    /// Samplers in their order, as in `top_k;top_p;temperature`.
+    #[arg(long, value_name = "NAME;...")]
+    pub samplers: Option<String>,
+}
+
+/// A duration as Ollama takes it: seconds, or numbers with units as in `1h30m`. Negative: for ever, which is 0 here.
+fn go_duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, f64); 4] = [("ms", 0.001), ("h", 3600.0), ("m", 60.0), ("s", 1.0)];
+    let wrong = || format!("`{text}` is no duration; write seconds, or as in 10m or 1h30m");
+    let positive = |seconds: f64| Duration::try_from_secs_f64(seconds.max(0.0)).map_err(|_| wrong());
+    if text.is_empty() {
+        return Err(wrong());
+    }
+    if let Some(seconds) = text.parse::<f64>().ok().filter(|seconds| seconds.is_finite()) {
+        return positive(seconds);
+    }
+    let mut seconds = 0.0;
+    let mut rest = text.strip_prefix('-').unwrap_or(text);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
+        rest = &rest[digits..];
+        let (unit, size) = UNITS
+            .iter()
+            .find(|(unit, _)| rest.starts_with(unit))
+            .ok_or_else(wrong)?;
+        rest = &rest[unit.len()..];
+        seconds += number * size;
+    }
+    if text.starts_with('-') {
+        Ok(Duration::ZERO)
+    } else {
+        positive(seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_the_forms_of_ollama() {
+        for (text, seconds) in [
+            ("90", 90.0),
+            ("10m", 600.0),
+            ("1h30m", 5400.0),
+            ("1.5s", 1.5),
+            ("250ms", 0.25),
+            ("-1", 0.0),
+            ("-5m", 0.0),
+        ] {
+            assert_eq!(go_duration(text), Ok(Duration::from_secs_f64(seconds)), "{text}");
+        }
+        for text in ["", "m", "5x", "1h30", "inf", "nan"] {
+            assert!(go_duration(text).is_err(), "{text}");
+        }
+    }
+}

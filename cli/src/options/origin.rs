@@ -1,0 +1,64 @@
+//! Where options come from.
+
+use super::model_overrides::ModelOverrides;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where the value of an option comes from, below the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// An environment variable.
+    Variable(String),
+    /// A line of the configuration file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Variable(name) => f.write_str(name),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+        }
+    }
+}
+
+/// Where all options come from, and what was said besides.
+#[derive(Debug, Default)]
+pub struct Origin {
+    /// By option, those that were not typed.
+    pub sources: BTreeMap<String, Source>,
+    /// Flags of llama-server that ask for what is so anyway, and why it is.
+    pub settled: Vec<(String, &'static str)>,
+    /// Variables that are set and mean nothing here.
+    pub unused: Vec<String>,
+    /// The configuration file that was read.
+    pub file: Option<PathBuf>,
+    /// What it says of single models.
+    pub models: Vec<ModelOverrides>,
+    /// All options as a configuration file.
+    pub shown: Vec<String>,
+}
+
+impl Origin {
+    /// Tells the log what the user may not know.
+    pub fn log(&self) {
+        if let Some(file) = &self.file {
+            tracing::info!("configuration file: {}", file.display());
+        }
+        for (option, source) in &self.sources {
+            tracing::info!("--{option} is set by {source}");
+        }
+        for (flag, so) in &self.settled {
+            tracing::info!("{flag} changes nothing: {so}");
+        }
+        for name in &self.unused {
+            tracing::warn!("{name} is set and means nothing here");
+        }
+    }
+}

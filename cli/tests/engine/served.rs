@@ -1,0 +1,22 @@
+//! The engine that a command line of `serve` describes.
+
+use clap::Parser;
+use llama_turboquant_cli::args::{Args, Command};
+use llama_turboquant_cli::commands::serve::engine::Engine;
+use llama_turboquant_cli::commands::serve::on_offer::limits;
+use llama_turboquant_cli::settings::ModelSettings;
+use std::sync::Arc;
+
+/// The model of these options, loaded, under the name `tiny`.
+pub fn engine(options: &[&str]) -> Arc<Engine> {
+    // one thread each: the tests run side by side, and waiting threads of ggml spin
+    let line = ["turboquant", "serve", "--threads", "1"]
+        .into_iter()
+        .chain(options.iter().copied());
+    let Command::Serve(args) = Args::parse_from(line).command else {
+        unreachable!()
+    };
+    llama_turboquant::Backend::init().unwrap();
+    let settings = ModelSettings::new(&args.model, args.serving.parallel).unwrap();
+    Arc::new(Engine::of_model("tiny", &settings, limits(&args, &[]).unwrap()).unwrap())
+}
