@@ -11,8 +11,12 @@ mod completions;
 mod errors;
 mod guards;
 mod models;
+mod models_folder;
 mod native_completion;
 mod socket;
+#[path = "../hub/stand_in.rs"]
+#[allow(dead_code)] // this binary uses a part of it
+mod stand_in;
 mod support;
 mod tokens;
 mod validation;
