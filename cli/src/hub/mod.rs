@@ -7,6 +7,7 @@
 //! Own code over `ureq` instead of the crate `hf-hub` 1.0: that one resumes no file that broke off, does not check what it
 //! stored against the hub's SHA-256, and brings a second HTTP stack (reqwest, hyper, hf-xet) and its cache layout.
 
+mod address;
 mod error;
 mod files;
 mod http;

@@ -1,6 +1,7 @@
 //! One file: what is missing of it is fetched, and it gets its name when its SHA-256 is right.
 
-use super::http::{Hub, Trouble, check, escaped, refused};
+use super::address::escaped;
+use super::http::{Hub, Trouble, check, refused};
 use super::{Error, Reference, RemoteFile, Status};
 use crate::store::{cannot, hex, sync_dir};
 use llama_turboquant::CancelToken;

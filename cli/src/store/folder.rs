@@ -1,7 +1,7 @@
 //! A folder of models.
 
 use super::manifest::{self, FileRecord, Manifest, sync_dir};
-use super::name::{Name, plain};
+use super::name::{Name, best, plain};
 use super::scan::{Found, scan};
 use super::{Catalog, Creation, Entry, Error, HUB_FOLDER, cannot};
 use std::collections::{BTreeMap, HashSet};
@@ -12,9 +12,6 @@ use std::time::SystemTime;
 
 /// Tells how many bytes can still be written below a folder.
 pub type FreeSpace = Arc<dyn Fn(&Path) -> std::io::Result<u64> + Send + Sync>;
-
-/// Tags that a hub's name without one means, the first that is there.
-pub(crate) const DEFAULT_TAGS: [&str; 2] = ["Q4_K_M", "Q8_0"];
 
 /// The models in a folder, and the names made for them. Several processes may use one folder at once.
 pub struct Store {
@@ -450,35 +447,4 @@ fn found_entry(found: &Found) -> Entry {
         template: None,
         parameters: serde_json::Map::new(),
     }
-}
-
-/// Which of `names` is meant by `wanted`.
-fn best<'a>(names: impl Iterator<Item = &'a str> + Clone, wanted: &str) -> Option<&'a str> {
-    let exact = names.clone().find(|name| *name == wanted);
-    let wanted = plain(wanted);
-    exact
-        .or_else(|| names.clone().find(|name| plain(name) == wanted))
-        .or_else(|| {
-            let (repo, tag) = wanted
-                .split_once(':')
-                .map_or((wanted, None), |(repo, tag)| (repo, Some(tag)));
-            if !repo.contains('/') {
-                return None;
-            }
-            let of_repo =
-                names.filter_map(|name| name.split_once(':').filter(|(r, _)| *r == repo).map(|(_, t)| (t, name)));
-            let tagged = |tag: &str| {
-                of_repo
-                    .clone()
-                    .find(|(t, _)| t.eq_ignore_ascii_case(tag))
-                    .map(|(_, name)| name)
-            };
-            match tag {
-                Some(tag) => tagged(tag),
-                None => DEFAULT_TAGS
-                    .into_iter()
-                    .find_map(tagged)
-                    .or_else(|| of_repo.clone().next().map(|(_, name)| name)),
-            }
-        })
 }

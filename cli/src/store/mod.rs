@@ -28,9 +28,8 @@ pub use name::Name;
 
 pub(crate) use blob::{hex, is_sha256, sha256_hex};
 pub(crate) use error::cannot;
-pub(crate) use folder::DEFAULT_TAGS;
 pub(crate) use manifest::sync_dir;
-pub(crate) use name::{is_part, without_host};
+pub(crate) use name::{DEFAULT_TAGS, is_part, without_host};
 pub(crate) use scan::shard;
 
 use serde_json::{Map, Value};

@@ -5,6 +5,9 @@ use super::Error;
 /// Longest name. With its separators escaped it is still a file name on every file system.
 const MAX: usize = 220;
 
+/// Tags that a hub's name without one means, the first that is there.
+pub(crate) const DEFAULT_TAGS: [&str; 2] = ["Q4_K_M", "Q8_0"];
+
 const PARTS: &str = "a name is NAME, ORG/NAME, NAME:TAG or ORG/NAME:TAG, of letters, digits, '.', '_' and '-', \
                      each part beginning with a letter, a digit or '_'";
 
@@ -75,6 +78,37 @@ pub(crate) fn without_host(name: &str) -> &str {
         .iter()
         .find_map(|host| name.strip_prefix(host))
         .unwrap_or(name)
+}
+
+/// Which of `names` is meant by `wanted`.
+pub(super) fn best<'a>(names: impl Iterator<Item = &'a str> + Clone, wanted: &str) -> Option<&'a str> {
+    let exact = names.clone().find(|name| *name == wanted);
+    let wanted = plain(wanted);
+    exact
+        .or_else(|| names.clone().find(|name| plain(name) == wanted))
+        .or_else(|| {
+            let (repo, tag) = wanted
+                .split_once(':')
+                .map_or((wanted, None), |(repo, tag)| (repo, Some(tag)));
+            if !repo.contains('/') {
+                return None;
+            }
+            let of_repo =
+                names.filter_map(|name| name.split_once(':').filter(|(r, _)| *r == repo).map(|(_, t)| (t, name)));
+            let tagged = |tag: &str| {
+                of_repo
+                    .clone()
+                    .find(|(t, _)| t.eq_ignore_ascii_case(tag))
+                    .map(|(_, name)| name)
+            };
+            match tag {
+                Some(tag) => tagged(tag),
+                None => DEFAULT_TAGS
+                    .into_iter()
+                    .find_map(tagged)
+                    .or_else(|| of_repo.clone().next().map(|(_, name)| name)),
+            }
+        })
 }
 
 #[cfg(test)]

@@ -32,9 +32,9 @@ fn list(dir: &Path) -> Vec<Value> {
     serde_json::from_slice(&list.stdout).unwrap()
 }
 
-/// A pull that would take minutes, once its first bytes are on the disk.
+/// A pull that would take ten seconds and more, once its first bytes are on the disk.
 fn slow_pull(dir: &Path, hub: &StandIn) -> Child {
-    hub.fail([Fault::Slow(64 << 10, Duration::from_millis(50))]);
+    hub.fail([Fault::Slow(64 << 10, Duration::from_millis(100))]);
     let mut command = turboquant(dir, &["pull", "org/repo", "--hub-url", &hub.url]);
     let child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let started = Instant::now();

@@ -60,7 +60,7 @@ struct Contents {
 pub struct StandIn {
     pub url: String,
     contents: Arc<Mutex<Contents>>,
-    _runtime: tokio::runtime::Runtime,
+    runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl StandIn {
@@ -83,7 +83,7 @@ impl StandIn {
         let hub = Self {
             url,
             contents,
-            _runtime: runtime,
+            runtime: Some(runtime),
         };
         for (path, bytes) in files {
             hub.put(path, bytes);
@@ -139,6 +139,15 @@ impl StandIn {
 
     fn contents(&self) -> MutexGuard<'_, Contents> {
         self.contents.lock().unwrap()
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        // tests that are asynchronous themselves may not wait here
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -246,8 +255,13 @@ fn send(bytes: Vec<u8>, etag: &str, fault: Option<Fault>, headers: &HeaderMap) -
         Some(Fault::Status(status)) => return StatusCode::from_u16(status).unwrap().into_response(),
         Some(Fault::Cut(count)) => {
             rest.truncate(count);
-            let pieces = [Ok(Bytes::from(rest)), Err(std::io::Error::other("cut"))];
-            Body::from_stream(stream::iter(pieces))
+            let first = stream::iter([Ok(Bytes::from(rest))]);
+            let end = stream::once(async {
+                // what was sent must be on its way before the connection ends
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Err(std::io::Error::other("cut"))
+            });
+            Body::from_stream(futures::StreamExt::chain(first, end))
         }
         Some(Fault::Silence(count)) => {
             rest.truncate(count);

@@ -16,6 +16,7 @@ mod infill;
 mod listening;
 mod messages;
 mod models;
+mod models_folder;
 mod native_completion;
 mod ollama_answers;
 mod ollama_embed;
@@ -27,6 +28,9 @@ mod progress;
 mod rerank;
 mod responses;
 mod socket;
+#[path = "../hub/stand_in.rs"]
+#[allow(dead_code)] // this binary uses a part of it
+mod stand_in;
 mod support;
 mod tokens;
 mod validation;
