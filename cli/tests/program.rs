@@ -411,6 +411,50 @@ fn serve_answers_on_the_port_it_prints_and_ends_on_ctrl_c() {
 }
 
 #[test]
+fn serve_offers_a_folder_and_loads_its_models_when_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["one.gguf", "two.gguf"] {
+        std::fs::copy("../models/tiny-q8_0.gguf", dir.path().join(name)).unwrap();
+    }
+    let folder = dir.path().to_str().unwrap();
+    let mut server = spawn(&["serve", "--port", "0", "-c", "512", "--models-dir", folder]);
+    let mut line = String::new();
+    BufReader::new(server.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let addr = line.trim().strip_prefix("listening on http://").unwrap().to_owned();
+    let get = |request: &str| {
+        let mut socket = std::net::TcpStream::connect(&addr).unwrap();
+        write!(
+            socket,
+            "{request} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    says(&get("GET /health"), &["200 OK"]);
+    says(&get("GET /models"), &["\"one\"", "\"two\"", "unloaded"]);
+    says(
+        &get("GET /props?model=two"),
+        &["200 OK", "x-turboquant-loaded: ms=", "two"],
+    );
+    says(&get("GET /models"), &["\"loaded\"", "\"unloaded\""]);
+    interrupt(&server);
+    assert_eq!(ends_within(&mut server, Duration::from_secs(10)), Some(0));
+}
+
+#[test]
+fn options_of_the_pool_are_checked() {
+    says(
+        &fails(&["serve", "--port", "0", "--models-dir", "/no/such"], 1),
+        &["--models-dir", "/no/such"],
+    );
+    says(&fails(&["serve", "--keep-alive", "soon"], 2), &["--keep-alive", "10m"]);
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_the_program_quietly() {
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_turboquant"))
         .arg("kv")
