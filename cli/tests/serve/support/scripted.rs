@@ -260,7 +260,7 @@ impl Backend for Scripted {
     fn render(&self, _model: &str, prompt: ChatPrompt) -> Result<String, BackendError> {
         let messages = prompt.messages.as_array().unwrap();
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-        let line = |message| format!("{}:{}\n", text(&message["role"]), text(&message["content"]));
+        let line = |message: &serde_json::Value| format!("{}:{}\n", text(&message["role"]), text(&message["content"]));
         Ok(messages.iter().map(line).collect())
     }
 
