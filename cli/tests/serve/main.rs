@@ -22,6 +22,7 @@ mod ollama_answers;
 mod ollama_embed;
 mod ollama_errors;
 mod ollama_models;
+mod ollama_options;
 mod ollama_requests;
 mod ollama_tools;
 mod progress;

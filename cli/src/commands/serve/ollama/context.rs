@@ -17,7 +17,7 @@ enum PromptIds {
     /// What was sent to the model.
     Known(Vec<i32>),
     /// A chat, whose text is made only now: nobody waits for it but the last line.
-    Chat(ChatPrompt),
+    Chat(Box<ChatPrompt>),
 }
 
 impl ContextIds {
@@ -26,7 +26,7 @@ impl ContextIds {
         Self {
             backend: state.backend.clone(),
             model: model.to_owned(),
-            prompt: PromptIds::Chat(prompt),
+            prompt: PromptIds::Chat(Box::new(prompt)),
         }
     }
 
@@ -56,7 +56,7 @@ impl ContextIds {
         let Self { backend, model, prompt } = self;
         let (mut ids, text) = match prompt {
             PromptIds::Known(ids) => (ids, answer.to_owned()),
-            PromptIds::Chat(prompt) => (Vec::new(), backend.render(&model, prompt)? + answer),
+            PromptIds::Chat(prompt) => (Vec::new(), backend.render(&model, *prompt)? + answer),
         };
         let job = TokenizeJob {
             model,
