@@ -132,10 +132,7 @@ fn every_honoured_flag_has_its_option() {
             continue;
         };
         let declared = serve.get_arguments().any(|arg| arg.get_long() == Some(name));
-        assert!(
-            declared || OF_OTHER_PARTS.contains(&name),
-            "{name}"
-        );
+        assert!(declared || OF_OTHER_PARTS.contains(&name), "{name}");
     }
 }
 

@@ -19,7 +19,12 @@ pub fn turboquant() -> Command {
 
 /// Variables of whoever tests that the program reads.
 pub fn foreign_variables() -> Vec<String> {
-    let ours = ["TURBO_LAYER_ADAPTIVE", "TURBOQUANT_CODEC", "TURBOQUANT_ATTENTION", "RUST_LOG"];
+    let ours = [
+        "TURBO_LAYER_ADAPTIVE",
+        "TURBOQUANT_CODEC",
+        "TURBOQUANT_ATTENTION",
+        "RUST_LOG",
+    ];
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     names
         .filter(|name| ours.contains(&name.as_str()) || name.starts_with("LLAMA_") || name.starts_with("OLLAMA_"))
