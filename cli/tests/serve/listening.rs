@@ -8,6 +8,7 @@ use std::time::Duration;
 use llama_turboquant_cli::args::Command;
 use llama_turboquant_cli::args::serve::ServeArgs;
 use llama_turboquant_cli::options::{Environment, parse};
+use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -19,7 +20,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::serve::address::Surface;
 use crate::serve::{AppState, Settings, serve_all, start};
-use crate::support::{Scripted, greeting};
+use crate::support::{Scripted, Server, greeting};
 
 fn args(options: &[&str]) -> ServeArgs {
     let line = [&["turboquant", "serve"], options]
@@ -414,12 +415,9 @@ async fn slots_can_be_kept_private() {
 
 #[tokio::test]
 async fn larger_bodies_than_allowed_are_refused() {
-    let server = run(&["--port", "0", "--body-limit", "1"]).await;
-    let body = "x".repeat((1 << 20) + 1);
-    let request = format!(
-        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    let answer = exchange(TcpStream::connect(server.addrs[0].1).await.unwrap(), &request).await;
-    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    let settings = start::settings(&args(&["--body-limit", "1"])).unwrap();
+    let server = Server::with(Scripted::answering(greeting()), settings);
+    let prompt = |length: usize| json!({ "prompt": "x".repeat(length) });
+    assert_eq!(server.post("/v1/completions", prompt(1 << 20)).await.status, 413);
+    assert_eq!(server.post("/v1/completions", prompt(1 << 19)).await.status, 200);
 }
