@@ -22,16 +22,16 @@ pub fn run(args: &ListArgs) -> Result<ExitCode> {
     let rows = entries.iter().map(|entry| {
         vec![
             entry.name.clone(),
-            human_bytes(entry.size),
-            timestamp(entry),
             match (&entry.parent, &entry.file) {
                 (Some(parent), _) => parent.clone(),
                 (None, Some(_)) => String::new(),
                 (None, None) => "in the program".into(),
             },
+            human_bytes(entry.size),
+            timestamp(entry),
         ]
     });
-    println!("{}", table(&["name", "size", "modified", "from"], 1, rows));
+    println!("{}", table(&["name", "from", "size", "modified"], 2, rows));
     eprintln!("models folder: {}", store.folder().display());
     Ok(ExitCode::SUCCESS)
 }
