@@ -348,10 +348,11 @@ impl Pool {
         state.models.values().map(running).collect()
     }
 
-    /// The model that is being loaded.
+    /// The model that is being loaded, unless the load was given up and only has to end.
     pub(super) fn loading(&self) -> Vec<String> {
         let state = self.lock();
-        state.loading.iter().map(|loading| loading.name.clone()).collect()
+        let wanted = state.loading.iter().filter(|loading| !loading.token.is_cancelled());
+        wanted.map(|loading| loading.name.clone()).collect()
     }
 
     /// Serves no more: ends running jobs and loads, and frees all models. Blocks until they are gone.
