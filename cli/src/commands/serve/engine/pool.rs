@@ -175,13 +175,18 @@ impl Pool {
             if let Some(why) = &state.stopped {
                 return Err(BackendError::Unavailable(why.clone()));
             }
-            if cancel.is_cancelled() {
-                return Err(BackendError::Unavailable("the client has gone".into()));
-            }
-            if state.is_loading(&entry.name) {
+            // before looking whether the client has gone: a load that this call has just started must not lose its only
+            // waiter unnoticed, because nobody would cancel it
+            let was_loading = state.is_loading(&entry.name);
+            if was_loading {
                 let joined;
                 (state, joined) = self.join(state, demand, cancel)?;
                 loads += u32::from(joined);
+            }
+            if cancel.is_cancelled() {
+                return Err(BackendError::Unavailable("the client has gone".into()));
+            }
+            if was_loading {
                 continue;
             }
             let (tick, is_loading) = (state.tick(), state.loading.is_some());
