@@ -178,13 +178,18 @@ impl Pool {
             if let Some(why) = &state.stopped {
                 return Err(BackendError::Unavailable(why.clone()));
             }
-            if cancel.is_cancelled() {
-                return Err(BackendError::Unavailable("the client has gone".into()));
-            }
-            if state.is_loading(&entry.name) {
+            // before looking whether the client has gone: a load that this call has just started must not lose its only
+            // waiter unnoticed, because nobody would cancel it
+            let was_loading = state.is_loading(&entry.name);
+            if was_loading {
                 let joined;
                 (state, joined) = self.join(state, demand, cancel)?;
                 loads += u32::from(joined);
+            }
+            if cancel.is_cancelled() {
+                return Err(BackendError::Unavailable("the client has gone".into()));
+            }
+            if was_loading {
                 continue;
             }
             let (tick, is_loading) = (state.tick(), state.loading.is_some());
@@ -351,10 +356,11 @@ impl Pool {
         state.models.values().map(running).collect()
     }
 
-    /// The model that is being loaded.
+    /// The model that is being loaded, unless the load was given up and only has to end.
     pub(super) fn loading(&self) -> Vec<String> {
         let state = self.lock();
-        state.loading.iter().map(|loading| loading.name.clone()).collect()
+        let wanted = state.loading.iter().filter(|loading| !loading.token.is_cancelled());
+        wanted.map(|loading| loading.name.clone()).collect()
     }
 
     /// Serves no more: ends running jobs and loads, and frees all models. Blocks until they are gone.
