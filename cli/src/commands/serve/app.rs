@@ -8,9 +8,11 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::commands::serve::error::ApiError;
+use crate::commands::serve::observe::access;
 use crate::commands::serve::routes;
 use crate::commands::serve::state::AppState;
 
@@ -23,6 +25,7 @@ pub fn app(state: AppState) -> Router {
     Router::new()
         .merge(routes::root::router())
         .merge(routes::health::router())
+        .merge(routes::metrics::router())
         .merge(routes::models::router())
         .merge(routes::props::router())
         .merge(routes::chat_completions::router())
@@ -36,7 +39,9 @@ pub fn app(state: AppState) -> Router {
         .layer(DefaultBodyLimit::max(state.settings.body_limit))
         .layer(middleware::from_fn_with_state(state.clone(), require_key))
         .layer(middleware::from_fn_with_state(state.clone(), require_known_caller))
+        .layer(CatchPanicLayer::custom(access::panicked))
         .layer(cors(state.clone()))
+        .layer(middleware::from_fn_with_state(state.clone(), access::observe))
         .with_state(state)
 }
 
@@ -109,6 +114,10 @@ fn cors(state: AppState) -> CorsLayer {
         // SDKs send x-stainless-* and more; a list would be out of date, and the origin is what is
         // checked.
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([header::RETRY_AFTER, HeaderName::from_static("x-should-retry")])
+        .expose_headers([
+            header::RETRY_AFTER,
+            HeaderName::from_static("x-should-retry"),
+            access::REQUEST_ID,
+        ])
         .max_age(Duration::from_secs(600))
 }

@@ -19,6 +19,7 @@ pub mod error;
 pub mod guard;
 pub mod ids;
 pub mod listen;
+pub mod observe;
 pub mod openai;
 pub mod routes;
 pub mod sse;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::commands::serve::backend::{Backend, BackendError, CancelToken, Health, Opened, Wanted};
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::guard::{ApiKeys, HostCheck, Origins};
+use crate::commands::serve::observe::Meter;
 
 /// How the server behaves, apart from the engine.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Settings {
     pub ping_interval: Duration,
     /// Choices one request may ask for: prompts times `n`.
     pub max_choices: usize,
+    /// Whether `GET /metrics` answers.
+    pub metrics: bool,
     /// Sent as `system_fingerprint`: names the build, so that a change in answers can be traced to
     /// it.
     pub fingerprint: String,
@@ -38,6 +41,7 @@ impl Default for Settings {
             body_limit: 16 << 20,
             ping_interval: Duration::from_secs(10),
             max_choices: 2048,
+            metrics: true,
             fingerprint: concat!("turboquant-", env!("CARGO_PKG_VERSION")).into(),
         }
     }
@@ -50,6 +54,8 @@ pub struct AppState {
     pub backend: Arc<dyn Backend>,
     /// How the server behaves.
     pub settings: Arc<Settings>,
+    /// What the server has counted.
+    pub meter: Arc<Meter>,
     closing: Arc<watch::Sender<bool>>,
 }
 
@@ -59,6 +65,7 @@ impl AppState {
         Self {
             backend,
             settings: Arc::new(settings),
+            meter: Arc::default(),
             closing: Arc::new(watch::Sender::new(false)),
         }
     }
@@ -116,7 +123,9 @@ impl Drop for CancelOnDrop {
 pub async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, BackendError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    match tokio::task::spawn_blocking(call).await {
+    // what it logs belongs to the request
+    let span = tracing::Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(call)).await {
         Ok(result) => Ok(result?),
         Err(error) => Err(BackendError::internal("the engine failed", error.to_string()).into()),
     }

@@ -4,8 +4,8 @@ use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::serve::backend::{
-    Abilities, Backend, BackendError, CancelToken, ChatJob, CompletionJob, Event, EventStream, Health, KvCard, Lease,
-    ModelCard, ModelMemory, Offer, Opened, Running, SlotStatus, TokenPiece, TokenizeJob, Wanted,
+    Abilities, Backend, BackendError, CancelToken, ChatJob, CompletionJob, Counts, Details, Event, EventStream, Health,
+    Inside, KvCard, Lease, ModelCard, ModelMemory, Offer, Opened, Running, SlotStatus, TokenPiece, TokenizeJob, Wanted,
 };
 
 /// One thing a job does.
@@ -26,12 +26,28 @@ impl From<Event> for Step {
 /// The backend. Job `i` plays script `i`; the last script serves all later jobs too.
 pub struct Scripted {
     pub cards: Vec<ModelCard>,
+    /// What the engine tells about itself.
+    pub watched: Watched,
     health: Health,
     /// Jobs after this many are refused while others run.
     queue: usize,
     refusal: Option<BackendError>,
     scripts: Vec<Vec<Step>>,
     seen: Mutex<Seen>,
+}
+
+/// What [`Backend::running`], [`Backend::counts`], [`Backend::details`] and [`Backend::inside`] say.
+#[derive(Default)]
+pub struct Watched {
+    /// Names of models on offer that are not loaded.
+    pub unloaded: Vec<String>,
+    /// The state of the first slots of every model; the others are idle.
+    pub slots: Vec<SlotStatus>,
+    pub queued: u32,
+    pub kv_cells_used: u32,
+    pub counts: Counts,
+    pub inside: Option<Inside>,
+    pub template: Option<String>,
 }
 
 #[derive(Default)]
@@ -50,6 +66,7 @@ impl Scripted {
     pub fn playing(scripts: impl IntoIterator<Item = Vec<Step>>) -> Self {
         Self {
             cards: vec![card("tiny")],
+            watched: Watched::default(),
             health: Health::Ready,
             queue: usize::MAX,
             refusal: None,
@@ -155,7 +172,31 @@ impl Backend for Scripted {
     }
 
     fn offers(&self) -> Result<Vec<Offer>, BackendError> {
-        Ok(self.cards.iter().map(offer).collect())
+        let unloaded = self.watched.unloaded.iter().map(|id| offer(&card(id)));
+        Ok(self.cards.iter().map(offer).chain(unloaded).collect())
+    }
+
+    fn details(&self, name: &str) -> Result<Details, BackendError> {
+        let offer = self.offers()?.into_iter().find(|offer| offer.id == name);
+        Ok(Details {
+            offer: offer.ok_or_else(|| BackendError::UnknownModel(name.into()))?,
+            template: self.watched.template.clone(),
+            system: None,
+            parameters: serde_json::Map::new(),
+            license: None,
+            metadata: serde_json::Map::new(),
+            file: format!("/models/{name}.gguf"),
+            parent: None,
+        })
+    }
+
+    fn counts(&self) -> Counts {
+        self.watched.counts
+    }
+
+    fn inside(&self, model: &str) -> Option<Inside> {
+        let loaded = self.cards.iter().any(|card| card.id == model);
+        self.watched.inside.clone().filter(|_| loaded)
     }
 
     /// One model answers to every name; of several, the name must match.
@@ -181,15 +222,15 @@ impl Backend for Scripted {
     }
 
     fn running(&self) -> Vec<Running> {
+        let watched = &self.watched;
+        let slot = |id: u32| SlotStatus {
+            id,
+            ..watched.slots.get(id as usize).cloned().unwrap_or_default()
+        };
         let running = |card: &ModelCard| Running {
             card: card.clone(),
-            slots: (0..card.slots)
-                .map(|id| SlotStatus {
-                    id,
-                    ..SlotStatus::default()
-                })
-                .collect(),
-            queued: 0,
+            slots: (0..card.slots).map(slot).collect(),
+            queued: watched.queued,
             queue_limit: 8,
             memory: ModelMemory {
                 weights: card.size,
@@ -197,7 +238,7 @@ impl Backend for Scripted {
                 compute: 100_000,
                 gpu: 0,
             },
-            kv_cells_used: 0,
+            kv_cells_used: watched.kv_cells_used,
             expires: None,
         };
         self.cards.iter().map(running).collect()

@@ -7,6 +7,7 @@
 
 mod card;
 mod event;
+mod inside;
 mod job;
 mod offer;
 mod running;
@@ -19,6 +20,7 @@ pub use card::{KvCard, ModelCard};
 pub use event::{
     Alternative, Done, Event, EventSender, EventStream, Finish, SendError, TextPiece, Timings, TokenLogprob, Usage,
 };
+pub use inside::{Counts, Inside, KvLayer};
 pub use job::{ChatJob, ChatPrompt, CompletionJob, Constraint, Generation, Infill, Prompt, TokenPiece, TokenizeJob};
 pub use llama_turboquant::CancelToken;
 pub use offer::{Abilities, Details, Offer};
@@ -70,6 +72,16 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The models that are loaded, and what they are doing.
     fn running(&self) -> Vec<Running>;
+
+    /// What the engine has counted since it started. Must not wait.
+    fn counts(&self) -> Counts {
+        Counts::default()
+    }
+
+    /// More about a loaded model; None: it is not loaded, or there is no more to say. Must not wait.
+    fn inside(&self, _model: &str) -> Option<Inside> {
+        None
+    }
 
     /// Does something with a slot of a loaded model. Blocks; a busy slot is an error.
     fn slot(&self, _model: &str, _slot: u32, _action: SlotAction) -> Result<SlotReport, BackendError> {

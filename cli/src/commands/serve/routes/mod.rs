@@ -7,6 +7,7 @@ pub mod completion;
 pub mod completions;
 pub mod detokenize;
 pub mod health;
+pub mod metrics;
 pub mod models;
 pub mod props;
 pub mod root;
