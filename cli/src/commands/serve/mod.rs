@@ -21,6 +21,7 @@ pub mod ids;
 pub mod listen;
 pub mod observe;
 pub mod openai;
+pub mod openapi;
 pub mod routes;
 pub mod sse;
 pub mod state;

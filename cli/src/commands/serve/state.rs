@@ -27,6 +27,8 @@ pub struct Settings {
     pub max_choices: usize,
     /// Whether `GET /metrics` answers.
     pub metrics: bool,
+    /// Whether `GET /slots` answers.
+    pub slots: bool,
     /// Sent as `system_fingerprint`: names the build, so that a change in answers can be traced to
     /// it.
     pub fingerprint: String,
@@ -42,6 +44,7 @@ impl Default for Settings {
             ping_interval: Duration::from_secs(10),
             max_choices: 2048,
             metrics: true,
+            slots: true,
             fingerprint: concat!("turboquant-", env!("CARGO_PKG_VERSION")).into(),
         }
     }

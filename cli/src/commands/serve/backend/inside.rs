@@ -22,6 +22,8 @@ pub struct Inside {
     pub template_caps: Map<String, Value>,
     /// Types of K and V by layer, by their ggml names; layers without a cache are left out.
     pub kv_layers: Vec<KvLayer>,
+    /// Which pairs of types run on which device, for heads of this model's size.
+    pub kv_supported: Vec<KvDevice>,
 }
 
 /// The cache of one layer.
@@ -33,4 +35,13 @@ pub struct KvLayer {
     pub type_k: String,
     /// Type of V.
     pub type_v: String,
+}
+
+/// The caches that one device runs attention over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvDevice {
+    /// Name of the device: `CPU`, `CUDA0`.
+    pub device: String,
+    /// Types of K and V.
+    pub pairs: Vec<(String, String)>,
 }

@@ -20,7 +20,7 @@ pub use card::{KvCard, ModelCard};
 pub use event::{
     Alternative, Done, Event, EventSender, EventStream, Finish, SendError, TextPiece, Timings, TokenLogprob, Usage,
 };
-pub use inside::{Counts, Inside, KvLayer};
+pub use inside::{Counts, Inside, KvDevice, KvLayer};
 pub use job::{ChatJob, ChatPrompt, CompletionJob, Constraint, Generation, Infill, Prompt, TokenPiece, TokenizeJob};
 pub use llama_turboquant::CancelToken;
 pub use offer::{Abilities, Details, Offer};

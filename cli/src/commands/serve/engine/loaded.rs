@@ -1,10 +1,10 @@
 //! One loaded model: its scheduler, its template, and the jobs it takes.
 
 use super::answer::{ChatAnswer, TextAnswer};
-use super::{RETRY_AFTER, backend_error, request, saturate, submit_error};
+use super::{RETRY_AFTER, backend_error, inside, request, saturate, submit_error};
 use crate::commands::serve::backend::{
-    Abilities, BackendError, ChatJob, ChatPrompt, CompletionJob, Event, EventSender, EventStream, KvCard, ModelCard,
-    ModelMemory, Running, SlotStatus, TokenPiece, TokenizeJob,
+    Abilities, BackendError, ChatJob, ChatPrompt, CompletionJob, Event, EventSender, EventStream, Inside, KvCard,
+    ModelCard, ModelMemory, Running, SlotStatus, TokenPiece, TokenizeJob,
 };
 use crate::commands::serve::state::unix_time;
 use crate::settings::{ModelSettings, human_bytes};
@@ -20,6 +20,7 @@ pub(super) struct Loaded {
     pub(super) scheduler: Scheduler,
     pub(super) template: Option<ChatTemplate>,
     pub(super) card: ModelCard,
+    pub(super) inside: Inside,
     memory: ModelMemory,
 }
 
@@ -40,7 +41,9 @@ impl Loaded {
         let context = settings.create_context(&model)?;
         let memory = occupied(&context)?;
         let card = card(name, &model, &context, template.as_ref())?;
+        let inside = inside::look(&model, &context, template.as_ref())?;
         Ok(Self {
+            inside,
             scheduler: Scheduler::start(context, queue_limit),
             template,
             card,

@@ -1,12 +1,13 @@
 //! The engine behind the server: the library's scheduler, seen as a [`Backend`].
 
 mod answer;
+mod inside;
 mod loaded;
 mod request;
 
 use crate::commands::serve::backend::{
-    Backend, BackendError, ChatJob, ChatPrompt, CompletionJob, EventStream, Health, Lease, Offer, Opened, Running,
-    TokenPiece, TokenizeJob, Wanted,
+    Backend, BackendError, ChatJob, ChatPrompt, CompletionJob, EventStream, Health, Inside, Lease, Offer, Opened,
+    Running, TokenPiece, TokenizeJob, Wanted,
 };
 use crate::settings::ModelSettings;
 use llama_turboquant::scheduler::SubmitError;
@@ -160,6 +161,11 @@ impl Backend for Engine {
 
     fn running(&self) -> Vec<Running> {
         self.loaded().map(|loaded| vec![loaded.running()]).unwrap_or_default()
+    }
+
+    fn inside(&self, model: &str) -> Option<Inside> {
+        let loaded = self.loaded().ok().filter(|loaded| loaded.card.id == model);
+        loaded.map(|loaded| loaded.inside.clone())
     }
 
     fn chat(&self, job: ChatJob) -> Result<EventStream, BackendError> {

@@ -9,7 +9,9 @@ pub mod gauges;
 mod job;
 mod meter;
 mod request;
+mod subject;
 
 pub use job::JobWatch;
 pub use meter::{CONTENT_TYPE, Meter};
 pub use request::{RequestId, RequestTally};
+pub use subject::Subject;

@@ -9,6 +9,8 @@ pub mod detokenize;
 pub mod health;
 pub mod metrics;
 pub mod models;
+pub mod openapi;
 pub mod props;
 pub mod root;
+pub mod slot_list;
 pub mod tokenize;
