@@ -18,7 +18,9 @@ export class Checks {
       console.log(`PASS ${this.client} ${name}`);
     } catch (error) {
       this.failed += 1;
-      const text = `${error?.name}: ${error?.message}`.replaceAll("\n", " ").slice(0, 400);
+      // ollama's errors hold what the server said
+      const said = typeof error?.error === "object" ? JSON.stringify(error.error) : error?.message;
+      const text = `${error?.name}: ${said}`.replaceAll("\n", " ").slice(0, 400);
       console.log(`FAIL ${this.client} ${name}: ${text}`);
     }
   }
@@ -31,6 +33,17 @@ export class Checks {
 async function get(path) {
   const reply = await fetch(URL + path);
   return reply.text();
+}
+
+/** The model that is served, by the other API: a list that fails should not fail all that comes after it. */
+export async function firstModel() {
+  return JSON.parse(await get("/v1/models")).data[0].id;
+}
+
+/** A prompt that does not fit: each word is at least a token. */
+export async function tooLong() {
+  const props = JSON.parse(await get("/props"));
+  return "hello ".repeat(props.default_generation_settings.n_ctx + 100);
 }
 
 async function busySlots() {
@@ -74,6 +87,9 @@ export const VERDICT = {
   required: ["verdict", "sure"],
   additionalProperties: false,
 };
+
+/** No answer that fits this is short: for requests that are to be left. */
+export const ENDLESS = { type: "array", minItems: 500, items: { type: "string", minLength: 30 } };
 
 export function isVerdict(text) {
   const value = JSON.parse(text);

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import OpenAI from "openai";
-import { Checks, URL, VERDICT, freesItsSlot, isVerdict, length, toolPrompt } from "./checks.mjs";
+import { Checks, URL, VERDICT, freesItsSlot, isVerdict, length, tooLong, toolPrompt } from "./checks.mjs";
 
 const client = new OpenAI({ baseURL: `${URL}/v1`, apiKey: "none", maxRetries: 0, timeout: 120_000 });
 const checks = new Checks("npm-openai");
@@ -88,7 +88,7 @@ await checks.run("bad_request", async () => {
 });
 
 await checks.run("context_overflow", async () => {
-  const long = [{ role: "user", content: "hello ".repeat(400_000) }];
+  const long = [{ role: "user", content: await tooLong() }];
   const error = await ask({ messages: long, stream: true }).catch((error) => error);
   assert(error instanceof OpenAI.BadRequestError, `${error}`);
   assert.deepEqual([error.code, error.type], ["context_length_exceeded", "exceed_context_size_error"]);

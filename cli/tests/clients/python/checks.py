@@ -41,6 +41,16 @@ def get(path):
         return reply.read().decode()
 
 
+def first_model():
+    """The model that is served, by the other API: a list that fails should not fail all that comes after it."""
+    return json.loads(get("/v1/models"))["data"][0]["id"]
+
+
+def too_long():
+    """A prompt that does not fit: each word is at least a token."""
+    return "hello " * (json.loads(get("/props"))["default_generation_settings"]["n_ctx"] + 100)
+
+
 def busy_slots():
     return sum(slot["is_processing"] for slot in json.loads(get("/slots")))
 
@@ -87,6 +97,9 @@ VERDICT = {
     "required": ["verdict", "sure"],
     "additionalProperties": False,
 }
+
+# No answer that fits this is short: for requests that are to be left.
+ENDLESS = {"type": "array", "minItems": 500, "items": {"type": "string", "minLength": 30}}
 
 
 def is_verdict(text):

@@ -1,13 +1,13 @@
 """The Python package `ollama` against the server."""
 
 import ollama
-from checks import URL, VERDICT, Checks, frees_its_slot, is_verdict, length, same, tool_prompt
+from checks import ENDLESS, URL, VERDICT, Checks, first_model, frees_its_slot, is_verdict, length, same, tool_prompt
 
 client = ollama.Client(host=URL)
 checks = Checks("python-ollama")
 QUESTION = [{"role": "user", "content": "What is turbo3?"}]
 GREEDY = {"temperature": 0}
-model = None
+model = first_model()
 
 
 def refused(call):
@@ -20,9 +20,8 @@ def refused(call):
 
 @checks.run
 def list_models():
-    global model
     models = client.list().models
-    model = models[0].model
+    same(models[0].model.removesuffix(":latest"), model.removesuffix(":latest"))
     assert models[0].size > 0 and models[0].modified_at and len(models[0].digest) >= 64, models
 
 
@@ -74,7 +73,7 @@ def load():
 def running():
     client.generate(model, "hi", options={"num_predict": 1})
     loaded = client.ps().models
-    same(loaded[0].model, model)
+    same(loaded[0].model.removesuffix(":latest"), model.removesuffix(":latest"))
     assert loaded[0].size > 0 and loaded[0].context_length > 0, loaded
 
 
@@ -123,7 +122,7 @@ def bad_request():
 
 @checks.run
 def cancel():
-    parts = client.generate(model, "hello", raw=True, stream=True, options={"num_predict": -2, "temperature": 2})
+    parts = client.generate(model, "hello", stream=True, format=ENDLESS)
     next(iter(parts))
     frees_its_slot(parts.close)
 

@@ -3,7 +3,7 @@
 import json
 
 import openai
-from checks import URL, VERDICT, Checks, frees_its_slot, is_verdict, length, same, tool_prompt
+from checks import URL, VERDICT, Checks, frees_its_slot, is_verdict, length, same, too_long, tool_prompt
 
 client = openai.OpenAI(base_url=URL + "/v1", api_key="none", max_retries=0, timeout=120)
 model = client.models.list().data[0].id
@@ -134,7 +134,7 @@ def bad_request():
 
 @checks.run
 def context_overflow():
-    long = [{"role": "user", "content": "hello " * 400_000}]
+    long = [{"role": "user", "content": too_long()}]
     error = refused(
         openai.BadRequestError, lambda: client.chat.completions.create(model=model, messages=long, stream=True)
     )

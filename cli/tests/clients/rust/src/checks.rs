@@ -82,6 +82,19 @@ async fn wait_until(what: &str, seconds: u64, condition: impl AsyncFn() -> Resul
     Ok(())
 }
 
+/// The model that is served, by the other API: a list that fails should not fail all that comes after it.
+pub async fn first_model() -> Result<String> {
+    let models: Value = serde_json::from_str(&get("/v1/models").await?)?;
+    Ok(models["data"][0]["id"].as_str().context("an id")?.to_owned())
+}
+
+/// A prompt that does not fit: each word is at least a token.
+pub async fn too_long() -> Result<String> {
+    let props: Value = serde_json::from_str(&get("/props").await?)?;
+    let n_ctx = props["default_generation_settings"]["n_ctx"].as_u64().context("n_ctx")?;
+    Ok("hello ".repeat(n_ctx as usize + 100))
+}
+
 async fn busy_slots() -> Result<usize> {
     let slots: Value = serde_json::from_str(&get("/slots").await?)?;
     let slots = slots.as_array().context("/slots is a list")?;

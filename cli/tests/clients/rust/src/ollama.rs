@@ -1,6 +1,6 @@
 //! `ollama-rs`.
 
-use crate::checks::{CALL, Checks, frees_its_slot, is_verdict, length, tool_prompt, url, verdict_schema};
+use crate::checks::{CALL, Checks, first_model, frees_its_slot, is_verdict, length, tool_prompt, url, verdict_schema};
 use anyhow::{Context, Result, bail, ensure};
 use futures::StreamExt;
 use ollama_rs::Ollama;
@@ -27,15 +27,9 @@ pub async fn run(mut checks: Checks) -> usize {
             return checks.failed;
         }
     };
-    let mut api = Api {
-        client,
-        model: String::new(),
-    };
-    let listed = api.list().await;
-    if let Ok(model) = &listed {
-        api.model.clone_from(model);
-    }
-    checks.run("list_models", async { listed.map(drop) }).await;
+    let model = first_model().await.unwrap_or_default();
+    let api = Api { client, model };
+    checks.run("list_models", api.list()).await;
     checks.run("show", api.show()).await;
     checks.run("chat", api.chat()).await;
     checks.run("chat_stream", api.chat_stream()).await;
@@ -49,11 +43,13 @@ pub async fn run(mut checks: Checks) -> usize {
 }
 
 impl Api {
-    async fn list(&self) -> Result<String> {
+    async fn list(&self) -> Result<()> {
         let models = self.client.list_local_models().await?;
         let model = models.first().context("a model")?;
         ensure!(model.size > 0, "{model:?}");
-        Ok(model.name.clone())
+        let bare = |name: &str| name.trim_end_matches(":latest").to_owned();
+        ensure!(bare(&model.name) == bare(&self.model), "{model:?}");
+        Ok(())
     }
 
     /// Sends `name`, not `model`.
@@ -145,8 +141,11 @@ impl Api {
     }
 
     async fn cancel(&self) -> Result<()> {
-        let options = ModelOptions::default().temperature(2.0).num_predict(-2);
-        let request = GenerationRequest::new(self.model.clone(), "hello").options(options);
+        // no answer that fits this is short
+        let schema = json!({ "type": "array", "minItems": 500, "items": { "type": "string", "minLength": 30 } });
+        let schema = JsonStructure::new_for_schema(serde_json::from_value(schema)?);
+        let format = FormatType::StructuredJson(Box::new(schema));
+        let request = GenerationRequest::new(self.model.clone(), "hello").format(format);
         let mut parts = self.client.generate_stream(request).await?;
         parts.next().await.context("a part")??;
         frees_its_slot(parts).await

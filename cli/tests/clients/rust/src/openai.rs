@@ -1,7 +1,7 @@
 //! `async-openai`. Requests are JSON, so that they can say what its types cannot; answers go through its types, whose enums
 //! are closed.
 
-use crate::checks::{CALL, Checks, frees_its_slot, is_verdict, length, tool_prompt, url, verdict_schema};
+use crate::checks::{CALL, Checks, frees_its_slot, is_verdict, length, too_long, tool_prompt, url, verdict_schema};
 use anyhow::{Context, Result, bail, ensure};
 use async_openai::Client;
 use async_openai::config::OpenAIConfig;
@@ -155,7 +155,7 @@ impl Api {
     }
 
     async fn context_overflow(&self) -> Result<()> {
-        let long = json!([{ "role": "user", "content": "hello ".repeat(400_000) }]);
+        let long = json!([{ "role": "user", "content": too_long().await? }]);
         match self.answer(json!({ "messages": long })).await {
             Err(OpenAIError::ApiError(error)) => {
                 ensure!(error.status_code == 400, "{error}");
