@@ -55,7 +55,10 @@ pub fn verdict_schema() -> Value {
 
 pub fn is_verdict(text: &str) -> Result<()> {
     let value: Value = serde_json::from_str(text)?;
-    ensure!(value["sure"].is_boolean() && ["yes", "no"].iter().any(|word| value["verdict"] == *word), "{value}");
+    ensure!(
+        value["sure"].is_boolean() && ["yes", "no"].iter().any(|word| value["verdict"] == *word),
+        "{value}"
+    );
     Ok(())
 }
 
@@ -70,7 +73,10 @@ pub async fn frees_its_slot<T>(stream: T) -> Result<()> {
     drop(stream);
     wait_until("the slot is free", 1, async || Ok(busy_slots().await? == 0)).await?;
     // not just done by chance
-    wait_until("the job counts as cancelled", 1, async || Ok(cancelled_jobs().await? > before)).await
+    wait_until("the job counts as cancelled", 1, async || {
+        Ok(cancelled_jobs().await? > before)
+    })
+    .await
 }
 
 async fn wait_until(what: &str, seconds: u64, condition: impl AsyncFn() -> Result<bool>) -> Result<()> {
@@ -91,7 +97,9 @@ pub async fn first_model() -> Result<String> {
 /// A prompt that does not fit: each word is at least a token.
 pub async fn too_long() -> Result<String> {
     let props: Value = serde_json::from_str(&get("/props").await?)?;
-    let n_ctx = props["default_generation_settings"]["n_ctx"].as_u64().context("n_ctx")?;
+    let n_ctx = props["default_generation_settings"]["n_ctx"]
+        .as_u64()
+        .context("n_ctx")?;
     Ok("hello ".repeat(n_ctx as usize + 100))
 }
 

@@ -70,7 +70,10 @@ impl Api {
     async fn chat(&self) -> Result<()> {
         let answer = self.client.send_chat_messages(self.question()).await?;
         ensure!(answer.done && answer.message.content.contains("3-bit"), "{answer:?}");
-        ensure!(answer.final_data.as_ref().is_some_and(|end| end.eval_count > 0), "{answer:?}");
+        ensure!(
+            answer.final_data.as_ref().is_some_and(|end| end.eval_count > 0),
+            "{answer:?}"
+        );
         Ok(())
     }
 
@@ -79,7 +82,9 @@ impl Api {
         let mut parts = self.client.send_chat_messages_stream(self.question()).await?;
         let (mut text, mut done) = (String::new(), false);
         while let Some(part) = parts.next().await {
-            let Ok(part) = part else { bail!("a part that does not parse") };
+            let Ok(part) = part else {
+                bail!("a part that does not parse")
+            };
             text += &part.message.content;
             done |= part.done;
         }
@@ -89,7 +94,8 @@ impl Api {
 
     /// Takes each HTTP chunk for a whole line (L2).
     async fn generate_stream(&self) -> Result<()> {
-        let request = GenerationRequest::new(self.model.clone(), "What is turbo3?").options(ModelOptions::default().temperature(0.0));
+        let request = GenerationRequest::new(self.model.clone(), "What is turbo3?")
+            .options(ModelOptions::default().temperature(0.0));
         let whole = self.client.generate(request.clone()).await?;
         let mut parts = self.client.generate_stream(request).await?;
         let (mut text, mut done) = (String::new(), false);
@@ -124,7 +130,12 @@ impl Api {
         let request = GenerateEmbeddingsRequest::new(self.model.clone(), vec!["a cat", "a dog"].into());
         let answer = self.client.generate_embeddings(request).await?;
         ensure!(answer.embeddings.len() == 2);
-        ensure!(answer.embeddings.iter().all(|vector| (length(vector) - 1.0).abs() < 1e-3));
+        ensure!(
+            answer
+                .embeddings
+                .iter()
+                .all(|vector| (length(vector) - 1.0).abs() < 1e-3)
+        );
         Ok(())
     }
 

@@ -21,7 +21,9 @@ struct Api {
 
 /// How many checks failed.
 pub async fn run(mut checks: Checks) -> usize {
-    let config = OpenAIConfig::new().with_api_base(format!("{}/v1", url())).with_api_key("none");
+    let config = OpenAIConfig::new()
+        .with_api_base(format!("{}/v1", url()))
+        .with_api_key("none");
     let mut api = Api {
         client: Client::with_config(config),
         model: String::new(),
@@ -75,14 +77,23 @@ impl Api {
     async fn chat(&self) -> Result<()> {
         let answer = self.answer(json!({})).await?;
         let choice = &answer.choices[0];
-        ensure!(choice.message.content.as_ref().is_some_and(|text| text.contains("3-bit")), "{choice:?}");
+        ensure!(
+            choice
+                .message
+                .content
+                .as_ref()
+                .is_some_and(|text| text.contains("3-bit")),
+            "{choice:?}"
+        );
         ensure!(choice.finish_reason == Some(FinishReason::Stop), "{choice:?}");
         Ok(())
     }
 
     async fn chat_stream(&self) -> Result<()> {
         let whole = self.answer(json!({})).await?;
-        let mut chunks = self.chunks(json!({ "stream_options": { "include_usage": true } })).await?;
+        let mut chunks = self
+            .chunks(json!({ "stream_options": { "include_usage": true } }))
+            .await?;
         let (mut text, mut usage) = (String::new(), None);
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk?;
@@ -111,7 +122,11 @@ impl Api {
         let (mut name, mut arguments) = (String::new(), String::new());
         while let Some(chunk) = chunks.next().await {
             let choices = chunk?.choices;
-            for call in choices.iter().filter_map(|choice| choice.delta.tool_calls.as_ref()).flatten() {
+            for call in choices
+                .iter()
+                .filter_map(|choice| choice.delta.tool_calls.as_ref())
+                .flatten()
+            {
                 ensure!(call.index == 0, "{call:?}");
                 let function = call.function.as_ref().context("a function")?;
                 name += function.name.as_deref().unwrap_or_default();
@@ -159,7 +174,10 @@ impl Api {
         match self.answer(json!({ "messages": long })).await {
             Err(OpenAIError::ApiError(error)) => {
                 ensure!(error.status_code == 400, "{error}");
-                ensure!(error.api_error.code.as_deref() == Some("context_length_exceeded"), "{error}");
+                ensure!(
+                    error.api_error.code.as_deref() == Some("context_length_exceeded"),
+                    "{error}"
+                );
                 Ok(())
             }
             other => bail!("{other:?}"),
