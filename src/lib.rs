@@ -21,6 +21,7 @@
 #![deny(unsafe_code, missing_docs)]
 
 pub mod codec;
+pub mod embed;
 pub mod engine;
 mod error;
 pub mod generate;

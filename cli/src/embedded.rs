@@ -1,5 +1,6 @@
 //! The model inside the program, for whoever has none yet.
 
+use crate::store::Entry;
 use anyhow::{Context, Result};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,24 @@ pub const GREETING: &str = "\
 Using the embedded model TurboTiny (7.7M parameters, trained for this project). It answers questions about this program,
 makes simple tool calls and finds facts in its context; it is not a general assistant.
 To load a real one: -m MODEL.gguf (any GGUF file that llama.cpp reads; huggingface.co has thousands).";
+
+/// The embedded model among models with names.
+pub fn entry() -> Entry {
+    Entry {
+        name: NAME.into(),
+        file: None,
+        size: MODEL.len() as u64,
+        // of the program, near enough: clients want a date
+        modified: std::env::current_exe()
+            .and_then(|path| path.metadata()?.modified())
+            .unwrap_or(std::time::SystemTime::UNIX_EPOCH),
+        sha256: None,
+        parent: None,
+        system: None,
+        template: None,
+        parameters: serde_json::Map::new(),
+    }
+}
 
 /// The embedded model as a file: the engine maps files. Kept in the user's cache directory and checked each time.
 ///

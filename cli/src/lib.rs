@@ -4,6 +4,7 @@
 pub mod args;
 pub mod commands;
 pub mod embedded;
+pub mod hub;
 pub mod interrupt;
 pub mod measuring;
 pub mod report;

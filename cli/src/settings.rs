@@ -52,6 +52,8 @@ pub struct EngineSettings {
     pub mmap: bool,
     /// Threads; 0: the physical cores.
     pub threads: u32,
+    /// Layers to the GPU that were asked for, if any were.
+    asked_gpu_layers: Option<u32>,
     offload: bool,
     guard: bool,
     allow_cpu_attention: bool,
@@ -63,18 +65,24 @@ impl EngineSettings {
     pub fn new(args: &EngineArgs) -> Self {
         Self {
             file: args.model.clone(),
-            // the embedded model is too small to gain from a GPU, and shows the same cache on every machine
-            gpu_layers: match args.gpu_layers {
-                Some(n) => GpuLayers::Count(n),
-                None if args.model.is_none() => GpuLayers::Count(0),
-                None => GpuLayers::All,
-            },
+            gpu_layers: gpu_layers(args.gpu_layers, args.model.is_none()),
             mmap: !args.no_mmap,
             threads: args.threads,
+            asked_gpu_layers: args.gpu_layers,
             offload: !args.no_kv_offload,
             guard: !args.no_kv_guard,
             allow_cpu_attention: args.allow_cpu_attention,
             swa_full: args.swa_full,
+        }
+    }
+
+    /// The same for another model.
+    #[must_use]
+    pub fn of(&self, file: Option<PathBuf>) -> Self {
+        Self {
+            gpu_layers: gpu_layers(self.asked_gpu_layers, file.is_none()),
+            file,
+            ..self.clone()
         }
     }
 
@@ -149,6 +157,15 @@ impl EngineSettings {
     }
 }
 
+/// The embedded model is too small to gain from a GPU, and shows the same cache on every machine.
+fn gpu_layers(asked: Option<u32>, embedded: bool) -> GpuLayers {
+    match asked {
+        Some(n) => GpuLayers::Count(n),
+        None if embedded => GpuLayers::Count(0),
+        None => GpuLayers::All,
+    }
+}
+
 /// Everything about a model and its context, checked as far as it can be without loading.
 #[derive(Debug, Clone)]
 pub struct ModelSettings {
@@ -210,30 +227,41 @@ impl ModelSettings {
         })
     }
 
-    /// Creates the context, choosing the types that were left to us.
-    ///
-    /// # Errors
-    /// As [`Context::new`].
-    pub fn create_context(&self, model: &Model) -> Result<Context> {
+    /// The caches to try, best first: one, or several where the types were left to us.
+    pub fn caches(&self) -> Vec<KvCacheConfig> {
         const CHOICES: [KvType; 3] = [KvType::Turbo4, KvType::Q8_0, KvType::F16];
         if let Some(map) = &self.map {
-            let mut config = self.context.clone();
-            config.kv = config.kv.with_layers(map.policy());
-            return Ok(model.context(config)?);
+            return vec![self.context.kv.clone().with_layers(map.policy())];
         }
         let choices = |side: CacheType| match side {
             CacheType::Auto => CHOICES.to_vec(),
             CacheType::Fixed(ty) => vec![ty],
         };
         let (ks, vs) = (choices(self.k), choices(self.v));
+        let attempt = |attempt: usize| KvCacheConfig {
+            k: ks[attempt.min(ks.len() - 1)],
+            v: vs[attempt.min(vs.len() - 1)],
+            ..self.context.kv.clone()
+        };
+        (0..ks.len().max(vs.len())).map(attempt).collect()
+    }
+
+    /// Creates the context, choosing the types that were left to us.
+    ///
+    /// # Errors
+    /// As [`Context::new`].
+    pub fn create_context(&self, model: &Model) -> Result<Context> {
+        let caches = self.caches();
+        let only = caches.len() == 1;
         let mut refused = None;
-        for attempt in 0..ks.len().max(vs.len()) {
-            let mut config = self.context.clone();
-            config.kv.k = ks[attempt.min(ks.len() - 1)];
-            config.kv.v = vs[attempt.min(vs.len() - 1)];
-            let (k, v) = (config.kv.k, config.kv.v);
+        for kv in caches {
+            let (k, v) = (kv.k, kv.v);
+            let config = ContextConfig {
+                kv,
+                ..self.context.clone()
+            };
             match model.context(config) {
-                Err(Error::UnsupportedKv(issue)) => {
+                Err(Error::UnsupportedKv(issue)) if !only => {
                     tracing::warn!("auto: {k}/{v} is not possible here: {issue}");
                     refused = Some(issue);
                 }

@@ -6,6 +6,7 @@ use clap::Parser;
 use http_body_util::BodyExt;
 use llama_turboquant_cli::args::{Args, Command};
 use llama_turboquant_cli::commands::serve::backend::Backend;
+use llama_turboquant_cli::commands::serve::command::limits;
 use llama_turboquant_cli::commands::serve::engine::Engine;
 use llama_turboquant_cli::commands::serve::{AppState, Settings, app};
 use llama_turboquant_cli::settings::ModelSettings;
@@ -24,10 +25,8 @@ fn served(options: &[&str]) -> (axum::Router, Arc<Engine>) {
         unreachable!()
     };
     llama_turboquant::Backend::init().unwrap();
-    let engine = Arc::new(Engine::new("tiny".into(), args.queue));
-    engine
-        .load(&ModelSettings::new(&args.model, args.parallel).unwrap())
-        .unwrap();
+    let settings = ModelSettings::new(&args.model, args.parallel).unwrap();
+    let engine = Arc::new(Engine::of_model("tiny", &settings, limits(&args).unwrap()).unwrap());
     (app(AppState::new(engine.clone(), Settings::default())), engine)
 }
 
@@ -118,6 +117,7 @@ async fn many_requests_at_once_give_the_answers_they_give_alone() {
     }
 }
 
+// O6
 #[tokio::test(flavor = "multi_thread")]
 async fn tools_are_called_with_json_arguments() {
     let (app, _) = served(&[]);
@@ -204,6 +204,7 @@ async fn a_prefix_that_was_computed_is_not_computed_again() {
     assert_eq!(text(&first), text(&second));
 }
 
+// O7
 #[tokio::test(flavor = "multi_thread")]
 async fn logprobs_belong_to_the_tokens_of_the_text() {
     let (app, _) = served(&[]);
@@ -224,6 +225,7 @@ async fn logprobs_belong_to_the_tokens_of_the_text() {
     }
 }
 
+// O10
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prompt_beyond_the_context_is_a_400_with_both_sizes() {
     let (app, _) = served(&["-c", "512", "--parallel", "1"]);
@@ -241,6 +243,7 @@ async fn a_prompt_beyond_the_context_is_a_400_with_both_sizes() {
     }
 }
 
+// O5
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_longer_than_the_context_ends_as_length() {
     let (app, _) = served(&["-c", "256", "--parallel", "1"]);
@@ -285,6 +288,7 @@ async fn idle_within(engine: &Engine, limit: Duration) {
     }
 }
 
+// O17
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_goes_away_frees_its_slot() {
     let (app, engine) = served(&["--parallel", "1"]);
@@ -303,6 +307,7 @@ async fn a_client_that_goes_away_frees_its_slot() {
     assert_eq!(status, StatusCode::OK);
 }
 
+// O11
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_answers_429_and_bad_grammars_400() {
     let (app, _) = served(&["--parallel", "1", "--queue", "1"]);

@@ -10,7 +10,7 @@ mod state;
 mod stop;
 mod utf8;
 
-pub(crate) use cache::keep_prefix;
+pub(crate) use cache::{keep_prefix, prefix_to_keep};
 pub use params::GenParams;
 pub use session::{GenStats, PrefillStats, Prompt, Session, TokenStream};
 pub use state::{FinishReason, Generation, Piece};

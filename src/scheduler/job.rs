@@ -13,8 +13,10 @@ pub struct Job {
     pub prompt: Vec<Token>,
     /// How to generate; its cancel token ends the job at any stage.
     pub params: GenParams,
-    /// Use what a slot's cache already holds of the prompt.
+    /// Use what the cache already holds of the prompt.
     pub reuse_prefix: bool,
+    /// Tell how much of the prompt is computed, after every step.
+    pub progress: bool,
     /// Hears of the job.
     pub sink: JobSink,
 }
@@ -39,7 +41,7 @@ impl fmt::Debug for JobSink {
     }
 }
 
-/// A step of a job: `Started`, pieces, then `Done` or `Failed`; a job that never starts may only fail.
+/// A step of a job: `Started`, `Progress` if it was asked for, pieces, then `Done` or `Failed`; a job that never starts may only fail.
 #[derive(Debug)]
 pub enum JobEvent {
     /// The prompt is being computed.
@@ -48,6 +50,17 @@ pub enum JobEvent {
         n_prompt: usize,
         /// Of these, tokens that were in the cache.
         n_cached: usize,
+    },
+    /// A step of computing the prompt is done.
+    Progress {
+        /// Tokens of the prompt.
+        n_prompt: usize,
+        /// Of these, tokens that were in the cache.
+        n_cached: usize,
+        /// Tokens that are in the cache now.
+        n_done: usize,
+        /// Since the job was started.
+        elapsed: Duration,
     },
     /// A token of the answer.
     Piece(Piece),
@@ -81,6 +94,18 @@ pub struct JobStats {
 pub(super) struct Queued {
     pub(super) job: Job,
     pub(super) since: Instant,
+    pub(super) hold: Hold,
+}
+
+/// Whether a job waits for what another one is computing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// Not looked at yet.
+    Unjudged,
+    /// Until the slot has computed so many tokens in the job with this serial number, or that job has ended.
+    Until { slot: usize, serial: u64, n: usize },
+    /// It does not, or not any more: nothing is waited for twice.
+    Released,
 }
 
 impl Queued {
@@ -88,6 +113,7 @@ impl Queued {
         Self {
             job,
             since: Instant::now(),
+            hold: Hold::Unjudged,
         }
     }
 

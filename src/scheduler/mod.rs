@@ -1,16 +1,27 @@
 //! Several answers at once over one context: a thread that owns the context, a bounded queue in front of it, and
 //! continuous batching, so that a long prompt does not stop the answers that are being written.
 //!
-//! Each sequence of the context is a slot. A new job takes the idle slot whose cache begins most like its prompt, and
-//! only the rest of the prompt is computed.
+//! Each sequence of the context is a slot. Of a new job's prompt only that is computed which no slot holds and the prompt
+//! cache in main memory does not know; in a unified cache slots share the cells of what they have in common. A job whose
+//! prompt begins like one that is being computed waits for that.
 
+mod actions;
+mod cells;
 mod job;
+mod pace;
+mod place;
+mod prompts;
+mod saved;
 mod slot;
 mod worker;
 
+pub use actions::{SlotError, SlotTransfer};
 pub use job::{Job, JobEvent, JobSink, JobStats};
+pub use prompts::PromptCacheStatus;
+pub use slot::SlotState;
 
 use crate::{CancelToken, Context, Error, Model, Result};
+use actions::Command;
 use job::Queued;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -27,6 +38,29 @@ pub struct Status {
     pub queued: usize,
     /// Jobs that may wait.
     pub queue_limit: usize,
+    /// Cells of the cache that are in use; those that slots share count once.
+    pub cells_used: usize,
+    /// The prompt cache in main memory.
+    pub prompt_cache: PromptCacheStatus,
+}
+
+/// How to schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchedulerConfig {
+    /// Jobs that may wait.
+    pub queue_limit: usize,
+    /// Bytes of main memory for prompts that slots had to give up: they are loaded back instead of computed again. 0: none;
+    /// `None`: no limit.
+    pub prompt_cache: Option<u64>,
+}
+
+impl Default for SchedulerConfig {
+    fn default() -> Self {
+        Self {
+            queue_limit: 64,
+            prompt_cache: Some(0),
+        }
+    }
 }
 
 /// Why a job was not taken.
@@ -55,6 +89,8 @@ struct Handle {
     model: Model,
     n_ctx_seq: usize,
     slots: usize,
+    /// Bytes a saved sequence may have.
+    largest_state: u64,
 }
 
 /// What the thread and its clients both see.
@@ -70,7 +106,12 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Queued>,
-    busy: usize,
+    commands: VecDeque<Command>,
+    slots: Vec<SlotState>,
+    cells_used: usize,
+    cache: PromptCacheStatus,
+    /// Stops the step that is being computed.
+    computing: Option<CancelToken>,
     /// Why no more jobs are taken.
     stopped: Option<String>,
 }
@@ -82,33 +123,62 @@ impl Shared {
     }
 }
 
+impl State {
+    /// Jobs that wait. One that was cancelled does not, even while a step keeps it from being cleared away.
+    fn waiting(&self) -> usize {
+        self.queue.iter().filter(|queued| !queued.is_cancelled()).count()
+    }
+}
+
 impl Scheduler {
-    /// Starts the thread that owns `context`; each of its sequences becomes a slot. At most `queue_limit` jobs wait.
+    /// Starts the thread that owns `context`; each of its sequences becomes a slot. At most `queue_limit` jobs wait, and
+    /// there is no prompt cache.
     pub fn start(context: Context, queue_limit: usize) -> Self {
+        Self::with(
+            context,
+            SchedulerConfig {
+                queue_limit,
+                ..SchedulerConfig::default()
+            },
+        )
+    }
+
+    /// Starts the thread that owns `context`; each of its sequences becomes a slot.
+    pub fn with(context: Context, config: SchedulerConfig) -> Self {
+        let slots = context.config().n_seq_max as usize;
         let shared = Arc::new(Shared {
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                slots: (0..slots).map(SlotState::idle).collect(),
+                ..State::default()
+            }),
             wake: Condvar::new(),
-            queue_limit,
+            queue_limit: config.queue_limit,
             stop: CancelToken::new(),
         });
         let handle = Handle {
             model: context.model().clone(),
             n_ctx_seq: context.n_ctx_seq() as usize,
-            slots: context.config().n_seq_max as usize,
+            slots,
+            // the engine adds positions and sizes to the cells; more than twice the cache is no state of it
+            largest_state: 2 * context.kv_bytes().total() + (64 << 20),
             shared: Arc::clone(&shared),
             thread: Mutex::default(),
         };
         let thread = std::thread::Builder::new()
             .name("turboquant-engine".into())
             .spawn(move || {
-                let worker = std::panic::AssertUnwindSafe(|| worker::Worker::new(context, Arc::clone(&shared)).run());
+                let worker = std::panic::AssertUnwindSafe(|| {
+                    worker::Worker::new(context, Arc::clone(&shared), config.prompt_cache).run();
+                });
                 let why = match std::panic::catch_unwind(worker) {
                     Ok(()) => "it was asked to",
                     Err(_) => "the engine thread panicked",
                 };
                 let mut state = shared.lock();
                 state.stopped = Some(why.to_owned());
-                state.busy = 0;
+                state.slots = (0..slots).map(SlotState::idle).collect();
+                state.cells_used = 0;
+                state.commands.clear(); // whoever waits for an answer sees that none comes
                 for mut job in state.queue.drain(..) {
                     job.fail(Error::Cancelled);
                 }
@@ -150,10 +220,16 @@ impl Scheduler {
         if let Some(why) = &state.stopped {
             return Err(SubmitError::Stopped(why.clone()));
         }
-        if state.queue.len() >= self.0.shared.queue_limit {
-            return Err(SubmitError::Full(state.queue.len()));
+        let waiting = state.waiting();
+        if waiting >= self.0.shared.queue_limit {
+            return Err(SubmitError::Full(waiting));
         }
         Ok(state)
+    }
+
+    /// What the slots are doing, as of the last step.
+    pub fn slots(&self) -> Vec<SlotState> {
+        self.0.shared.lock().slots.clone()
     }
 
     /// How busy it is.
@@ -161,9 +237,11 @@ impl Scheduler {
         let state = self.0.shared.lock();
         Status {
             slots: self.0.slots,
-            busy: state.busy,
-            queued: state.queue.len(),
+            busy: state.slots.iter().filter(|slot| slot.busy).count(),
+            queued: state.waiting(),
             queue_limit: self.0.shared.queue_limit,
+            cells_used: state.cells_used,
+            prompt_cache: state.cache,
         }
     }
 
@@ -191,10 +269,13 @@ impl Scheduler {
 impl Handle {
     fn stop(&self) {
         self.shared.stop.cancel();
-        self.shared
-            .lock()
-            .stopped
-            .get_or_insert_with(|| "it was asked to".into());
+        let mut state = self.shared.lock();
+        state.stopped.get_or_insert_with(|| "it was asked to".into());
+        // a job that runs alone is computed under its own token
+        if let Some(computing) = &state.computing {
+            computing.cancel();
+        }
+        drop(state);
         self.shared.wake.notify_all();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {

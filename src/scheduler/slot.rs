@@ -1,19 +1,46 @@
 //! One sequence of the context and the job that uses it.
 
+use super::cells::Cells;
 use super::job::{JobEvent, JobSink, JobStats, Queued};
 use crate::generate::{FinishReason, Generation, Piece, keep_prefix};
 use crate::{Batch, CancelToken, Context, Error, Result, Token};
 use std::time::Instant;
+
+/// A slot, at one instant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SlotState {
+    /// Its number, from 0.
+    pub id: usize,
+    /// Whether a job runs in it.
+    pub busy: bool,
+    /// Tokens the cache holds of it.
+    pub n_cached: usize,
+    /// Tokens of the running job's prompt; 0 when idle, and so the rest.
+    pub n_prompt: usize,
+    /// Of these, tokens computed or found in the cache so far.
+    pub n_prompt_done: usize,
+    /// Tokens generated so far.
+    pub n_decoded: usize,
+}
+
+impl SlotState {
+    pub(super) fn idle(id: usize) -> Self {
+        Self { id, ..Self::default() }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) seq: i32,
     /// What the cache holds of this sequence, by position.
     pub(super) cached: Vec<Token>,
+    pub(super) cells: Cells,
     pub(super) last_used: Instant,
     pub(super) running: Option<Running>,
+    /// Tells the jobs of this slot apart.
+    pub(super) serial: u64,
     /// Tokens of this slot in the batch that is being computed.
-    in_batch: Vec<Token>,
+    in_batch: usize,
     /// The batch entry whose logits continue this slot's answer.
     entry: Option<usize>,
 }
@@ -23,8 +50,9 @@ pub(super) struct Running {
     sink: JobSink,
     cancel: Option<CancelToken>,
     generation: Generation,
-    /// Tokens still to be computed: the rest of the prompt, or the token chosen last.
-    pending: Vec<Token>,
+    /// The prompt and what was generated. The cache holds the beginning; the rest is to be computed.
+    known: Vec<Token>,
+    progress: bool,
     n_prompt: usize,
     n_cached: usize,
     queued: Instant,
@@ -44,6 +72,11 @@ impl Running {
     /// Whether the prompt is computed and tokens are being generated.
     pub(super) fn is_decoding(&self) -> bool {
         self.first_token.is_some()
+    }
+
+    /// The prompt.
+    pub(super) fn prompt(&self) -> &[Token] {
+        &self.known[..self.n_prompt]
     }
 
     fn finish(mut self, piece: Option<Piece>) {
@@ -67,54 +100,61 @@ impl Running {
     }
 }
 
+/// Tokens that `a` and `b` begin with alike.
+pub(super) fn common_prefix(a: &[Token], b: &[Token]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
 impl Slot {
     pub(super) fn new(seq: i32) -> Self {
         Self {
             seq,
             cached: Vec::new(),
+            cells: Cells::default(),
             last_used: Instant::now(),
             running: None,
-            in_batch: Vec::new(),
+            serial: 0,
+            in_batch: 0,
             entry: None,
         }
     }
 
-    pub(super) fn common_prefix(&self, prompt: &[Token]) -> usize {
-        self.cached
-            .iter()
-            .zip(prompt)
-            .take_while(|(have, want)| have == want)
-            .count()
+    pub(super) fn state(&self, id: usize) -> SlotState {
+        let running = self.running.as_ref();
+        SlotState {
+            id,
+            busy: running.is_some(),
+            n_cached: self.cached.len(),
+            n_prompt: running.map_or(0, |running| running.n_prompt),
+            n_prompt_done: running.map_or(0, |running| running.n_prompt.min(self.cached.len())),
+            n_decoded: running.map_or(0, |running| running.generation.n_tokens()),
+        }
     }
 
-    /// Begins a job in this idle slot.
+    /// Begins a job in this idle slot, whose cache holds a beginning of the prompt and nothing else.
     pub(super) fn begin(&mut self, context: &mut Context, mut queued: Queued) {
         let prompt = std::mem::take(&mut queued.job.prompt);
         let generation = match Generation::new(context.model(), &queued.job.params, &prompt) {
             Ok(generation) => generation,
             Err(error) => return queued.fail(error),
         };
-        // The last token is computed in any case: its logits are needed.
-        let keep = if queued.job.reuse_prefix {
-            self.common_prefix(&prompt).min(prompt.len() - 1)
-        } else {
-            0
-        };
-        self.cut(context, keep);
-        let n_cached = self.cached.len();
-        let started = JobEvent::Started {
-            n_prompt: prompt.len(),
-            n_cached,
-        };
-        if queued.job.sink.send(started).is_break() {
+        let (n_prompt, n_cached) = (prompt.len(), self.cached.len());
+        if queued
+            .job
+            .sink
+            .send(JobEvent::Started { n_prompt, n_cached })
+            .is_break()
+        {
             return;
         }
+        self.serial += 1;
         self.running = Some(Running {
             sink: queued.job.sink,
             cancel: queued.job.params.cancel.clone(),
             generation,
-            pending: prompt[n_cached..].to_vec(),
-            n_prompt: prompt.len(),
+            known: prompt,
+            progress: queued.job.progress,
+            n_prompt,
             n_cached,
             queued: queued.since,
             started: Instant::now(),
@@ -122,39 +162,57 @@ impl Slot {
         });
     }
 
+    /// Tokens to be computed.
+    pub(super) fn pending(&self) -> usize {
+        self.running
+            .as_ref()
+            .map_or(0, |running| running.known.len() - self.cached.len())
+    }
+
     /// Adds up to `budget` pending tokens to the batch; returns how many.
     pub(super) fn fill(&mut self, batch: &mut Batch, budget: usize) -> usize {
-        self.in_batch.clear();
+        self.in_batch = 0;
         self.entry = None;
-        let Some(running) = &mut self.running else { return 0 };
-        let n = running.pending.len().min(budget);
-        for (i, token) in running.pending.drain(..n).enumerate() {
-            let position = (self.cached.len() + i) as i32;
-            self.in_batch.push(token);
+        let Some(running) = &self.running else { return 0 };
+        let from = self.cached.len();
+        let to = running.known.len().min(from + budget);
+        for (position, &token) in running.known[from..to].iter().enumerate() {
+            let position = from + position;
             // logits only where the next token is chosen: after the last pending one
-            let last = i + 1 == n;
-            let entry = batch.push(token, position, self.seq, last);
+            let last = position + 1 == running.known.len();
+            let entry = batch.push(token, position as i32, self.seq, last);
             self.entry = last.then_some(entry);
         }
-        if !running.pending.is_empty() {
-            self.entry = None; // more of the prompt to come
-        }
-        n
+        self.in_batch = to - from;
+        self.in_batch
     }
 
     /// The batch was computed: its tokens are in the cache, and the next one is chosen if it is time.
     pub(super) fn computed(&mut self, context: &mut Context) {
-        self.cached.append(&mut self.in_batch);
-        let (Some(running), Some(entry)) = (&mut self.running, self.entry.take()) else {
-            return;
-        };
+        let n = std::mem::take(&mut self.in_batch);
+        let Some(running) = &mut self.running else { return };
+        let from = self.cached.len();
+        self.cached.extend_from_slice(&running.known[from..from + n]);
+        self.cells.grow(self.cached.len());
+        if running.progress && n > 0 && !running.is_decoding() {
+            let progress = JobEvent::Progress {
+                n_prompt: running.n_prompt,
+                n_cached: running.n_cached,
+                n_done: self.cached.len(),
+                elapsed: running.started.elapsed(),
+            };
+            if running.sink.send(progress).is_break() {
+                return self.drop_job();
+            }
+        }
+        let Some(entry) = self.entry.take() else { return };
         running.first_token.get_or_insert_with(Instant::now);
         match running.generation.step(context, entry) {
             Err(error) => self.fail(error),
             Ok(piece) if running.generation.finished().is_some() => self.finish(piece),
             Ok(None) => self.finish(None),
             Ok(Some(piece)) => {
-                running.pending.push(piece.token);
+                running.known.push(piece.token);
                 if running.sink.send(JobEvent::Piece(piece)).is_break() {
                     self.drop_job();
                 } else if self.cached.len() + 1 >= context.n_ctx_seq() as usize {
@@ -164,21 +222,12 @@ impl Slot {
         }
     }
 
-    /// The batch was not computed: what it held is pending again, and the cache is what it was.
+    /// The batch was not computed: the cache is what it was. Where it could not be cut there it holds less, and that is
+    /// computed again.
     pub(super) fn not_computed(&mut self, context: &mut Context) {
         self.entry = None;
-        if self.in_batch.is_empty() {
-            return;
-        }
-        let mut pending = std::mem::take(&mut self.in_batch);
-        let before = self.cached.clone();
-        self.cut(context, before.len());
-        if let Some(running) = &mut self.running {
-            // a memory that cannot be cut there lost more than this batch: compute that again, too
-            let mut again = before[self.cached.len()..].to_vec();
-            again.append(&mut pending);
-            again.append(&mut running.pending);
-            running.pending = again;
+        if std::mem::take(&mut self.in_batch) > 0 {
+            self.cut(context, self.cached.len());
         }
     }
 
@@ -220,10 +269,53 @@ impl Slot {
         self.running.as_ref().map_or(0, |running| running.n_prompt)
     }
 
+    /// Whether a job runs whose prompt is computed.
+    pub(super) fn is_decoding(&self) -> bool {
+        self.running.as_ref().is_some_and(Running::is_decoding)
+    }
+
     /// Forgets all but the first `n` cached tokens, or everything where the memory cannot be cut there.
     pub(super) fn cut(&mut self, context: &mut Context, n: usize) {
         let kept = keep_prefix(context, self.seq, n.min(self.cached.len()));
         self.cached.truncate(kept);
+        self.cells.cut(kept);
+    }
+
+    /// Replaces what this idle slot holds by the first `n` tokens of `donor`; cells are shared. Holds nothing if that is
+    /// not possible.
+    pub(super) fn share(&mut self, context: &mut Context, donor: &Self, n: usize) {
+        self.cut(context, 0);
+        let end = i32::try_from(n).unwrap_or(i32::MAX);
+        if context.memory().copy(donor.seq, self.seq, 0..end).is_ok() {
+            self.cached = donor.cached[..n].to_vec();
+            self.cells = donor.cells.shared(n);
+        }
+        self.cut(context, n);
+    }
+
+    /// Replaces what this idle slot holds by a saved state of `tokens`.
+    ///
+    /// # Errors
+    /// As [`Context::load_seq`], and [`Error::Invalid`] for a state of other tokens. When the state is of another model or
+    /// cache the slot stays as it was; it holds nothing when the state fails later.
+    pub(super) fn load(&mut self, context: &mut Context, tokens: Vec<Token>, state: &[u8]) -> Result<()> {
+        let loaded = context.load_seq(self.seq, state);
+        let last = context.memory().positions(self.seq).map(|(_, last)| last);
+        let untouched = last.map_or(0, |last| last as usize + 1) == self.cached.len();
+        match loaded {
+            Ok(info) if info.last_position == last && last.map_or(0, |last| last as usize + 1) == tokens.len() => {
+                self.cells.cut(0);
+                self.cells.grow(tokens.len());
+                self.cached = tokens;
+                self.last_used = Instant::now();
+                Ok(())
+            }
+            Err(error @ Error::Invalid(_)) if untouched => Err(error),
+            other => {
+                self.cut(context, 0);
+                other.and_then(|_| Err(Error::Invalid("the state belongs to other tokens".into())))
+            }
+        }
     }
 }
 

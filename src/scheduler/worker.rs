@@ -1,55 +1,87 @@
 //! The engine thread's loop: take jobs, fill a batch, compute it, hand out what came of it.
 
 use super::Shared;
+use super::cells::Cells;
 use super::job::Queued;
-use super::slot::{Slot, is_full};
+use super::pace::{Company, Pace};
+use super::prompts::PromptCache;
+use super::slot::{Running, Slot, is_full};
 use crate::generate::FinishReason;
 use crate::{Batch, Context, Error};
 use std::sync::Arc;
+use std::time::Instant;
 
 pub(super) struct Worker {
-    context: Context,
-    shared: Arc<Shared>,
-    slots: Vec<Slot>,
+    pub(super) context: Context,
+    pub(super) shared: Arc<Shared>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) prompts: PromptCache,
+    pub(super) pace: Pace,
+    /// Slots can share what they have in common.
+    pub(super) shares: bool,
+    /// Any end of a sequence can be removed.
+    pub(super) removable: bool,
+    pub(super) bytes_per_token: f64,
     batch: Batch,
-    /// Tokens per step. A step is what a cancelled job, a new one and every answer being written wait for.
-    budget: usize,
 }
 
 impl Worker {
-    pub(super) fn new(context: Context, shared: Arc<Shared>) -> Self {
-        let budget = context.config().n_ubatch as usize;
-        let slots = (0..context.config().n_seq_max as i32).map(Slot::new).collect();
+    pub(super) fn new(context: Context, shared: Arc<Shared>, cache_ram: Option<u64>) -> Self {
+        let most = context.config().n_ubatch as usize;
+        let slots: Vec<Slot> = (0..context.config().n_seq_max as i32).map(Slot::new).collect();
+        let (meta, kv) = (context.model().meta(), &context.config().kv);
+        let recurrent = meta.recurrent || meta.hybrid;
         Self {
-            context,
             shared,
+            prompts: PromptCache::new(cache_ram),
+            pace: Pace::new(slots.len() + 16, most),
+            // a recurrent state is of one sequence; a window that has moved on is no beginning
+            shares: kv.unified && !recurrent && (meta.n_swa == 0 || kv.swa_full),
+            removable: !recurrent && (meta.n_swa == 0 || kv.swa_full),
+            bytes_per_token: context.kv_bytes().cache() as f64 / f64::from(context.n_ctx().max(1)),
             slots,
-            batch: Batch::new(budget),
-            budget,
+            batch: Batch::new(most),
+            context,
         }
     }
 
     pub(super) fn run(mut self) {
         while self.wait_for_work() {
             self.end_cancelled();
-            self.begin_jobs();
+            self.obey();
+            if self.begin_jobs() {
+                self.publish();
+            }
             self.step();
-            self.shared.lock().busy = self.busy();
+            self.publish();
         }
         for slot in &mut self.slots {
             slot.end(FinishReason::Cancelled);
         }
+        self.publish();
     }
 
     fn busy(&self) -> usize {
         self.slots.iter().filter(|slot| slot.running.is_some()).count()
     }
 
+    /// Lets others see how things are.
+    pub(super) fn publish(&self) {
+        let cells_used = Cells::count(self.slots.iter().map(|slot| &slot.cells));
+        let cache = self.prompts.status();
+        let mut state = self.shared.lock();
+        state.slots.clear();
+        let slots = self.slots.iter().enumerate().map(|(id, slot)| slot.state(id));
+        state.slots.extend(slots);
+        state.cells_used = cells_used;
+        state.cache = cache;
+    }
+
     /// Sleeps until there is something to do; `false`: the scheduler stops.
     fn wait_for_work(&self) -> bool {
         let idle = self.busy() == 0;
         let mut state = self.shared.lock();
-        while idle && state.queue.is_empty() && state.stopped.is_none() {
+        while idle && state.queue.is_empty() && state.commands.is_empty() && state.stopped.is_none() {
             state = self
                 .shared
                 .wake
@@ -62,11 +94,14 @@ impl Worker {
     /// Jobs whose client has gone end wherever they are, in the queue too.
     fn end_cancelled(&mut self) {
         for slot in &mut self.slots {
-            if slot.running.as_ref().is_some_and(super::slot::Running::is_cancelled) {
+            if slot.running.as_ref().is_some_and(Running::is_cancelled) {
                 slot.end(FinishReason::Cancelled);
             }
         }
         let mut state = self.shared.lock();
+        if !state.queue.iter().any(Queued::is_cancelled) {
+            return;
+        }
         let (cancelled, waiting): (Vec<Queued>, _) = state.queue.drain(..).partition(Queued::is_cancelled);
         state.queue = waiting.into();
         drop(state);
@@ -75,31 +110,17 @@ impl Worker {
         }
     }
 
-    /// Gives waiting jobs, oldest first, the idle slot that knows most of their prompt; among equals the one that was
-    /// not used for the longest time.
-    fn begin_jobs(&mut self) {
-        loop {
-            if self.slots.iter().all(|slot| slot.running.is_some()) {
-                return;
+    /// Gives waiting jobs, oldest first, an idle slot; returns whether there was one of each.
+    fn begin_jobs(&mut self) -> bool {
+        let mut any = false;
+        while self.slots.iter().any(|slot| slot.running.is_none()) {
+            let Some(queued) = self.next_job() else { break };
+            any = true;
+            if let Some(slot) = self.prepare(&queued.job.prompt, queued.job.reuse_prefix) {
+                self.slots[slot].begin(&mut self.context, queued);
             }
-            let Some(queued) = self.shared.lock().queue.pop_front() else {
-                return;
-            };
-            let best = self
-                .slots
-                .iter_mut()
-                .filter(|slot| slot.running.is_none())
-                .max_by_key(|slot| {
-                    (
-                        slot.common_prefix(&queued.job.prompt),
-                        std::cmp::Reverse(slot.last_used),
-                    )
-                });
-            if let Some(slot) = best {
-                slot.begin(&mut self.context, queued);
-            }
-            self.shared.lock().busy = self.busy();
         }
+        any
     }
 
     fn step(&mut self) {
@@ -113,10 +134,20 @@ impl Worker {
             (Some(only), None) => only.cancel_token().cloned(),
             _ => None,
         };
-        self.context
-            .set_cancel(Some(own.unwrap_or_else(|| self.shared.stop.clone())));
+        let token = own.unwrap_or_else(|| self.shared.stop.clone());
+        {
+            let mut state = self.shared.lock();
+            if state.stopped.is_some() {
+                return;
+            }
+            state.computing = Some(token.clone());
+        }
+        self.context.set_cancel(Some(token));
+        let start = Instant::now();
         let result = self.context.decode(&self.batch);
+        self.shared.lock().computing = None;
         if result.is_ok() {
+            self.pace.took(self.batch.len(), start.elapsed());
             for slot in &mut self.slots {
                 slot.computed(&mut self.context);
             }
@@ -137,31 +168,44 @@ impl Worker {
         }
     }
 
-    /// Answers being written come first, one token each; prompts share the rest.
+    /// Who waits for the next step.
+    fn company(&self) -> Company {
+        if self.slots.iter().any(Slot::is_decoding) && self.busy() > 1 {
+            Company::Writers
+        } else if self.busy() > 1 || !self.shared.lock().queue.is_empty() {
+            Company::Others
+        } else {
+            Company::Alone
+        }
+    }
+
+    /// Answers being written come first, one token each; prompts share the rest evenly, so that a short one does not wait
+    /// for a long one.
     fn fill_batch(&mut self) {
         self.batch.clear();
-        let mut left = self.budget;
-        for decoding in [true, false] {
-            for slot in &mut self.slots {
-                let is_decoding = slot.running.as_ref().is_some_and(super::slot::Running::is_decoding);
-                if slot.running.is_none() && decoding {
-                    slot.fill(&mut self.batch, 0);
-                } else if slot.running.is_some() && is_decoding == decoding {
-                    left -= slot.fill(&mut self.batch, left);
-                }
+        let budget = self.pace.budget(self.company());
+        let most = self.context.n_batch() as usize;
+        let mut prompts = Vec::new();
+        for (i, slot) in self.slots.iter_mut().enumerate() {
+            if slot.running.is_some() && !slot.is_decoding() {
+                prompts.push(i);
+            } else {
+                let room = most - self.batch.len();
+                slot.fill(&mut self.batch, room.min(1));
             }
+        }
+        let mut left = budget.saturating_sub(self.batch.len());
+        prompts.sort_by_key(|&i| self.slots[i].pending());
+        for (n, &i) in prompts.iter().enumerate() {
+            let share = left / (prompts.len() - n);
+            left -= self.slots[i].fill(&mut self.batch, share);
         }
     }
 
     /// The shared cache is full. Idle slots give up what they keep for later; if there are none, the job that started
     /// last ends: an answer as too long, a prompt with an error.
     fn make_room(&mut self) {
-        let idle = self
-            .slots
-            .iter_mut()
-            .filter(|slot| slot.running.is_none() && !slot.cached.is_empty());
-        if let Some(oldest) = idle.min_by_key(|slot| slot.last_used) {
-            oldest.cut(&mut self.context, 0);
+        if self.evict(None) {
             return;
         }
         let n_ctx = self.context.n_ctx_seq() as usize;
@@ -171,7 +215,7 @@ impl Worker {
             .filter(|slot| slot.running.is_some())
             .max_by_key(|slot| slot.started());
         if let Some(slot) = last {
-            if slot.running.as_ref().is_some_and(super::slot::Running::is_decoding) {
+            if slot.is_decoding() {
                 slot.end(FinishReason::Length);
             } else {
                 let n_prompt = slot.prompt_len();

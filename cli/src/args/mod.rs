@@ -9,13 +9,17 @@ pub mod log;
 pub mod measure;
 pub mod needle;
 pub mod perplexity;
+pub mod pool;
 pub mod prompts;
 pub mod report;
 pub mod sensitivity;
 pub mod session;
+mod slots;
+pub mod store;
 
 pub use bench::BenchArgs;
 pub use engine::{EngineArgs, ModelArgs, SamplingArgs};
+pub use slots::SlotArgs;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::ffi::OsString;
@@ -82,6 +86,12 @@ pub enum Command {
     /// Make models.
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Download a model from a hub: org/repo:QUANT.
+    Pull(store::PullArgs),
+    /// List the models that can be named: downloaded, created, in the models folder.
+    List(store::ListArgs),
+    /// Delete models: downloads with their files, aliases.
+    Rm(store::RmArgs),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -127,6 +137,10 @@ pub struct ServeArgs {
     /// Name of the model for clients; default: its file name. [-a]
     #[arg(short, long, value_name = "NAME")]
     pub alias: Option<String>,
+    #[command(flatten)]
+    pub pool: pool::PoolArgs,
+    #[command(flatten)]
+    pub slots: SlotArgs,
     #[command(flatten)]
     pub model: ModelArgs,
 }
@@ -208,6 +222,7 @@ const SHORT: &[(&str, &str)] = &[
     ("-ctv", "--cache-type-v"),
     ("-ngl", "--gpu-layers"),
     ("-np", "--parallel"),
+    ("-cram", "--cache-ram"),
     ("-tb", "--threads-batch"),
     ("-ub", "--ubatch-size"),
     ("-nkvo", "--no-kv-offload"),

@@ -5,11 +5,14 @@ pub mod ceiling;
 pub mod gate;
 pub mod inspect;
 pub mod kv;
+pub mod list;
 pub mod model;
 pub mod needle;
 pub mod perplexity;
 pub mod prompts;
+pub mod pull;
 pub mod report;
+pub mod rm;
 pub mod run;
 pub mod sensitivity;
 pub mod serve;
@@ -54,5 +57,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Command::Needle(args) => needle::run(&args),
         Command::Session(args) => session::run(&args),
         Command::Model(args) => model::run(&args),
+        Command::Pull(args) => pull::run(&args),
+        Command::List(args) => list::run(&args),
+        Command::Rm(args) => rm::run(&args),
     }
 }

@@ -1,8 +1,44 @@
 //! Models by name: which file a name stands for, and what was said about it.
+//!
+//! ```text
+//! FOLDER/any/model.gguf            put there by the user: offered as any/model, never written, never deleted
+//! FOLDER/hub/org/repo/VERSION/...  downloaded: a folder per version of the content, whole files only
+//! FOLDER/.turboquant/names/*.json  what downloads, aliases and created models stand for
+//! FOLDER/.turboquant/blobs/        uploaded for `create`
+//! ```
+//!
+//! A name exists when its manifest does, and a manifest is written last and renamed into place, so whatever interrupts a
+//! change, a model is whole or absent. Files go when the last manifest that names them goes.
+
+mod blob;
+mod create;
+mod error;
+mod folder;
+mod manifest;
+mod modelfile;
+mod name;
+mod scan;
+
+pub use blob::{Digest, Upload};
+pub use create::{Base, Creation};
+pub use error::Error;
+pub use folder::{FreeSpace, Store};
+pub use manifest::{FileRecord, Manifest};
+pub use name::Name;
+
+pub(crate) use blob::{hex, is_sha256, sha256_hex};
+pub(crate) use error::cannot;
+pub(crate) use folder::DEFAULT_TAGS;
+pub(crate) use manifest::sync_dir;
+pub(crate) use name::{is_part, without_host};
+pub(crate) use scan::shard;
 
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 use std::time::SystemTime;
+
+/// Where downloads are kept, in the models folder.
+pub(crate) const HUB_FOLDER: &str = "hub";
 
 /// A model that can be loaded.
 #[derive(Debug, Clone, PartialEq)]

@@ -26,6 +26,7 @@ async fn hang_up(server: &Server, body: Value) {
     assert!(waiting.is_err(), "no answer yet");
 }
 
+// O17
 #[tokio::test]
 async fn hanging_up_while_queued_cancels() {
     let server = hanging(vec![]);
@@ -33,6 +34,7 @@ async fn hanging_up_while_queued_cancels() {
     server.backend.all_cancelled().await;
 }
 
+// O17
 #[tokio::test]
 async fn hanging_up_during_prefill_cancels() {
     let server = hanging(vec![started().into()]);
@@ -40,6 +42,7 @@ async fn hanging_up_during_prefill_cancels() {
     server.backend.all_cancelled().await;
 }
 
+// O17
 #[tokio::test]
 async fn hanging_up_during_decode_cancels() {
     let server = hanging(vec![started().into(), Event::text("Hel").into()]);
@@ -51,6 +54,7 @@ async fn hanging_up_during_decode_cancels() {
     server.backend.all_cancelled().await;
 }
 
+// O17
 #[tokio::test]
 async fn hanging_up_on_a_whole_answer_cancels() {
     let server = hanging(vec![started().into(), Event::text("Hel").into()]);
@@ -75,6 +79,7 @@ async fn a_failed_choice_cancels_the_others() {
     server.backend.all_cancelled().await;
 }
 
+// O17
 #[tokio::test]
 async fn hanging_up_leaves_other_requests_alone() {
     let mut hang: Vec<Step> = vec![started().into()];

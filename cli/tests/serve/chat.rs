@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
+use crate::serve::Settings;
 use crate::serve::backend::{Event, Finish};
-use crate::support::{Server, call_arguments, call_start, done, greeting, likely, started};
+use crate::support::{Scripted, Server, call_arguments, call_start, done, greeting, likely, started};
 
+// O7
 #[tokio::test]
 async fn a_whole_answer_has_the_shape_of_a_chat_completion() {
     let answer = Server::answering(greeting()).chat(json!({})).await.json();
@@ -22,6 +24,7 @@ async fn a_whole_answer_has_the_shape_of_a_chat_completion() {
     assert_eq!(answer["choices"], choice);
 }
 
+// O4, O7
 #[tokio::test]
 async fn usage_counts_cached_and_reasoning_tokens() {
     let answer = Server::answering(greeting()).chat(json!({})).await.json();
@@ -35,6 +38,7 @@ async fn usage_counts_cached_and_reasoning_tokens() {
     assert_eq!(answer["usage"], usage);
 }
 
+// O18
 #[tokio::test]
 async fn timings_have_llama_servers_fields() {
     let answer = Server::answering(greeting()).chat(json!({})).await.json();
@@ -52,6 +56,7 @@ async fn timings_have_llama_servers_fields() {
     assert_eq!(answer["timings"], timings);
 }
 
+// O18
 #[tokio::test]
 async fn rates_are_numbers_even_when_nothing_took_no_time() {
     let mut end = done(Finish::Length);
@@ -75,6 +80,23 @@ async fn reasoning_is_apart_from_content() {
     assert_eq!(message["content"], "4");
 }
 
+#[tokio::test]
+async fn reasoning_can_go_by_both_names() {
+    let settings = Settings {
+        reasoning_alias: true,
+        ..Settings::default()
+    };
+    let events = [Event::Reasoning("hm".into()), Event::text("4"), done(Finish::Stop)];
+    let server = Server::with(Scripted::answering(events), settings);
+    let message = server.chat(json!({})).await.json()["choices"][0]["message"].clone();
+    assert_eq!(
+        (&message["reasoning"], &message["reasoning_content"]),
+        (&json!("hm"), &json!("hm"))
+    );
+    let delta = server.chat(json!({ "stream": true })).await.choices()[1]["delta"].clone();
+    assert_eq!(delta, json!({ "reasoning_content": "hm", "reasoning": "hm" }));
+}
+
 fn two_calls(finish: Finish) -> Vec<Event> {
     vec![
         started(),
@@ -86,6 +108,7 @@ fn two_calls(finish: Finish) -> Vec<Event> {
     ]
 }
 
+// O6
 #[tokio::test]
 async fn parallel_tool_calls_are_whole_with_string_arguments_and_null_content() {
     let answer = Server::answering(two_calls(Finish::ToolCalls))
@@ -103,6 +126,7 @@ async fn parallel_tool_calls_are_whole_with_string_arguments_and_null_content() 
     assert_eq!(choice["message"]["tool_calls"][0], first);
 }
 
+// O6
 #[tokio::test]
 async fn a_call_without_id_or_arguments_gets_both() {
     let answer = Server::answering(two_calls(Finish::ToolCalls))
@@ -114,6 +138,7 @@ async fn a_call_without_id_or_arguments_gets_both() {
     assert_eq!(call["function"]["arguments"], "{}");
 }
 
+// O5
 #[tokio::test]
 async fn a_cut_answer_is_length_even_with_tool_calls() {
     let answer = Server::answering(two_calls(Finish::Length))
@@ -123,6 +148,7 @@ async fn a_cut_answer_is_length_even_with_tool_calls() {
     assert_eq!(answer["choices"][0]["finish_reason"], "length");
 }
 
+// O5
 #[tokio::test]
 async fn a_named_tool_ends_with_stop_and_a_required_one_with_tool_calls() {
     let tools = json!([{ "type": "function", "function": { "name": "add" } }]);
@@ -139,6 +165,7 @@ async fn a_named_tool_ends_with_stop_and_a_required_one_with_tool_calls() {
     }
 }
 
+// O7
 #[tokio::test]
 async fn logprobs_have_tokens_bytes_and_alternatives() {
     let server = Server::answering([likely("é", -0.1), done(Finish::Stop)]);
@@ -154,6 +181,7 @@ async fn logprobs_have_tokens_bytes_and_alternatives() {
     assert_eq!(server.backend.chat_job().generation.logprobs, Some(1));
 }
 
+// O7
 #[tokio::test]
 async fn a_log_probability_is_a_number_even_when_it_is_infinite() {
     let server = Server::answering([likely("x", f32::NEG_INFINITY), done(Finish::Stop)]);

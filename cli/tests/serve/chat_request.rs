@@ -24,6 +24,7 @@ async fn refused(message: Value, param: &str) {
         .refuses(param);
 }
 
+// O13
 #[tokio::test]
 async fn content_may_be_a_string_or_text_parts() {
     assert_eq!(normal(json!({ "role": "user", "content": "a" })).await["content"], "a");
@@ -34,6 +35,7 @@ async fn content_may_be_a_string_or_text_parts() {
     );
 }
 
+// O13
 #[tokio::test]
 async fn content_may_be_null_beside_tool_calls() {
     let function = json!({ "name": "f", "arguments": "{}" });
@@ -48,6 +50,7 @@ async fn an_empty_answer_in_the_history_is_an_empty_text() {
     assert_eq!(normal(message).await, json!({ "role": "assistant", "content": "" }));
 }
 
+// O6
 #[tokio::test]
 async fn arguments_in_the_history_may_be_an_object() {
     let call = json!({ "function": { "name": "f", "arguments": { "x": 1 } } });
@@ -56,6 +59,7 @@ async fn arguments_in_the_history_may_be_an_object() {
     assert_eq!(seen["tool_calls"][0]["type"], "function");
 }
 
+// O13
 #[tokio::test]
 async fn a_developer_is_the_system() {
     assert_eq!(
@@ -78,6 +82,7 @@ async fn the_result_of_a_tool_keeps_its_id() {
     assert_eq!(normal(message.clone()).await, message);
 }
 
+// O9
 #[tokio::test]
 async fn malformed_messages_are_refused_with_their_place() {
     refused(json!("hello"), "messages[0]").await;
@@ -114,6 +119,7 @@ async fn messages_are_required() {
     }
 }
 
+// O13
 #[tokio::test]
 async fn an_image_is_refused_by_a_model_that_cannot_see() {
     let part = json!({ "type": "image_url", "image_url": { "url": "data:image/png;base64,AA==" } });
@@ -213,4 +219,29 @@ async fn a_template_variable_that_is_named_wins() {
     let body = json!({ "think": true, "chat_template_kwargs": { "enable_thinking": false } });
     let input = prompt(body).await.to_json();
     assert_eq!(input["chat_template_kwargs"]["enable_thinking"], false);
+}
+
+#[tokio::test]
+async fn a_last_message_of_the_assistant_is_gone_on_with() {
+    let open = json!([{ "role": "user", "content": "q" }, { "role": "assistant", "content": "The " }]);
+    assert!(prompt(json!({ "messages": open })).await.continue_last);
+    assert!(
+        !prompt(json!({ "messages": open, "continue_final_message": false }))
+            .await
+            .continue_last
+    );
+    assert!(!prompt(json!({})).await.continue_last);
+    let server = Server::answering(greeting());
+    let reply = server.chat(json!({ "continue_final_message": true })).await;
+    reply.refuses("continue_final_message");
+}
+
+#[tokio::test]
+async fn the_format_of_reasoning_has_llama_servers_names() {
+    let format = prompt(json!({ "reasoning_format": "none" })).await.reasoning_format;
+    assert_eq!(format.as_deref(), Some("none"));
+    let reply = Server::answering(greeting())
+        .chat(json!({ "reasoning_format": "xml" }))
+        .await;
+    reply.refuses("reasoning_format");
 }

@@ -13,6 +13,7 @@ async fn stream(events: Vec<Event>, extra: Value) -> Reply {
     Server::answering(events).chat(body).await
 }
 
+// O1, O3
 #[tokio::test]
 async fn the_bytes_are_data_lines_that_end_with_done() {
     let reply = stream(greeting(), json!({})).await;
@@ -40,6 +41,7 @@ async fn the_bytes_are_data_lines_that_end_with_done() {
     assert_eq!(reply.text, expected);
 }
 
+// O3
 #[tokio::test]
 async fn id_and_created_are_the_same_in_all_chunks() {
     let chunks = stream(greeting(), json!({ "stream_options": { "include_usage": true } }))
@@ -50,6 +52,7 @@ async fn id_and_created_are_the_same_in_all_chunks() {
     assert!(chunks.iter().all(|chunk| chunk["created"] == chunks[0]["created"]));
 }
 
+// O3
 #[tokio::test]
 async fn two_answers_have_different_ids() {
     let server = Server::answering(greeting());
@@ -57,6 +60,7 @@ async fn two_answers_have_different_ids() {
     assert_ne!(a["id"], b["id"]);
 }
 
+// O3
 #[tokio::test]
 async fn the_first_delta_has_the_role_and_no_other_has() {
     let choices = stream(greeting(), json!({})).await.choices();
@@ -64,6 +68,7 @@ async fn the_first_delta_has_the_role_and_no_other_has() {
     assert!(choices[1..].iter().all(|choice| choice["delta"].get("role").is_none()));
 }
 
+// O3
 #[tokio::test]
 async fn the_last_choice_has_an_empty_delta_and_the_only_finish_reason() {
     let choices = stream(greeting(), json!({})).await.choices();
@@ -77,6 +82,7 @@ async fn the_last_choice_has_an_empty_delta_and_the_only_finish_reason() {
     );
 }
 
+// O4
 #[tokio::test]
 async fn include_usage_adds_one_chunk_without_choices_before_done() {
     let reply = stream(greeting(), json!({ "stream_options": { "include_usage": true } })).await;
@@ -90,6 +96,7 @@ async fn include_usage_adds_one_chunk_without_choices_before_done() {
     assert!(reply.text.ends_with("data: [DONE]\n\n"));
 }
 
+// O4
 #[tokio::test]
 async fn without_include_usage_no_chunk_has_usage() {
     for options in [json!(null), json!({}), json!({ "include_usage": false })] {
@@ -99,6 +106,7 @@ async fn without_include_usage_no_chunk_has_usage() {
     }
 }
 
+// O6
 #[tokio::test]
 async fn tool_calls_begin_with_id_and_name_and_go_on_with_arguments() {
     let events = vec![
@@ -133,6 +141,7 @@ async fn tool_calls_begin_with_id_and_name_and_go_on_with_arguments() {
     assert_eq!(choices.last().unwrap()["finish_reason"], "tool_calls");
 }
 
+// O6
 #[tokio::test]
 async fn a_streamed_call_without_arguments_has_an_empty_object() {
     let choices = stream(vec![call_start(0, "", "now"), done(Finish::ToolCalls)], json!({}))
@@ -154,6 +163,7 @@ async fn reasoning_streams_in_its_own_field() {
     assert_eq!(choices[2]["delta"], json!({ "content": "4" }));
 }
 
+// O7
 #[tokio::test]
 async fn logprobs_stream_with_the_text_they_belong_to() {
     let events = vec![likely("a", -0.5), likely("b", -1.5), done(Finish::Stop)];
@@ -162,6 +172,7 @@ async fn logprobs_stream_with_the_text_they_belong_to() {
     assert_eq!(choices[2]["logprobs"]["content"][0]["logprob"], -1.5);
 }
 
+// O3
 #[tokio::test]
 async fn n_streams_share_one_response_and_each_ends() {
     let chunks = stream(greeting(), json!({ "n": 2 })).await.chunks();
@@ -178,6 +189,7 @@ async fn n_streams_share_one_response_and_each_ends() {
     }
 }
 
+// O2
 #[tokio::test]
 async fn an_error_before_the_first_token_is_plain_json_with_its_status() {
     let overflow = BackendError::ContextOverflow {
@@ -192,6 +204,7 @@ async fn an_error_before_the_first_token_is_plain_json_with_its_status() {
     }
 }
 
+// O2
 #[tokio::test]
 async fn an_error_after_the_first_token_is_the_last_event_and_there_is_no_done() {
     let broken = BackendError::internal("decoding failed", "llama_decode returned -3");
@@ -202,12 +215,14 @@ async fn an_error_after_the_first_token_is_the_last_event_and_there_is_no_done()
     assert!(!reply.text.contains("[DONE]"));
 }
 
+// O2
 #[tokio::test]
 async fn a_stream_whose_engine_vanishes_ends_with_an_error() {
     let reply = stream(vec![started(), Event::text("Hel")], json!({})).await;
     assert_eq!(reply.chunks().last().unwrap()["error"]["type"], "server_error");
 }
 
+// O1
 #[tokio::test(start_paused = true)]
 async fn a_long_prefill_is_kept_alive_with_comments() {
     let script = vec![
@@ -225,6 +240,7 @@ async fn a_long_prefill_is_kept_alive_with_comments() {
     assert!(reply.text.ends_with("data: [DONE]\n\n"));
 }
 
+// O2
 #[tokio::test(start_paused = true)]
 async fn a_late_error_of_a_response_that_has_begun_is_an_event() {
     let script = vec![

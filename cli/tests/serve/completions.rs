@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::serve::backend::{Alternative, Event, Finish, Prompt, TextPiece, TokenLogprob};
 use crate::support::{Scripted, Server, Step, done, greeting, likely, started};
 
+// O8
 #[tokio::test]
 async fn a_whole_answer_has_the_shape_of_a_text_completion() {
     let answer = Server::answering(greeting()).complete(json!({})).await.json();
@@ -16,6 +17,7 @@ async fn a_whole_answer_has_the_shape_of_a_text_completion() {
     assert_eq!(answer["timings"]["prompt_n"], 5);
 }
 
+// O1, O8
 #[tokio::test]
 async fn a_stream_has_text_chunks_a_finish_and_done() {
     let reply = Server::answering(greeting()).complete(json!({ "stream": true })).await;
@@ -28,6 +30,7 @@ async fn a_stream_has_text_chunks_a_finish_and_done() {
     assert!(reply.text.ends_with("data: [DONE]\n\n"));
 }
 
+// O4
 #[tokio::test]
 async fn a_stream_reports_usage_when_asked() {
     let body = json!({ "stream": true, "stream_options": { "include_usage": true } });
@@ -39,6 +42,7 @@ async fn a_stream_reports_usage_when_asked() {
     );
 }
 
+// O8
 #[tokio::test]
 async fn prompts_may_be_text_texts_tokens_or_token_lists() {
     let text = |text: &str| Prompt::Text(text.into());
@@ -81,6 +85,7 @@ async fn malformed_prompts_are_refused() {
     }
 }
 
+// O8
 #[tokio::test]
 async fn several_prompts_add_up_and_choices_keep_the_order_of_prompts() {
     let script = |text: &str| vec![started().into(), Event::text(text).into(), done(Finish::Stop).into()];
@@ -122,6 +127,7 @@ async fn a_full_queue_holds_back_the_rest_of_a_request_that_has_begun() {
     assert_eq!(answer["choices"].as_array().unwrap().len(), 3);
 }
 
+// O8
 #[tokio::test]
 async fn logprobs_are_parallel_lists_with_offsets_in_characters() {
     let server = Server::answering([likely("é", -0.1), likely("b", -2.0), done(Finish::Stop)]);
@@ -135,6 +141,7 @@ async fn logprobs_are_parallel_lists_with_offsets_in_characters() {
     assert_eq!(server.backend.completions()[0].generation.logprobs, Some(1));
 }
 
+// O8
 #[tokio::test]
 async fn offsets_go_on_from_chunk_to_chunk() {
     let server = Server::answering([likely("ab", -0.1), likely("c", -0.2), done(Finish::Stop)]);

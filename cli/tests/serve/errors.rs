@@ -10,6 +10,7 @@ use crate::serve::Settings;
 use crate::serve::backend::{BackendError, Event, Health};
 use crate::support::{Scripted, Server, greeting};
 
+// O9
 #[tokio::test]
 async fn an_unknown_route_is_404_json() {
     let reply = Server::answering([]).get("/v1/nothing").await;
@@ -21,6 +22,7 @@ async fn an_unknown_route_is_404_json() {
     );
 }
 
+// O9
 #[tokio::test]
 async fn a_wrong_method_is_405_json_and_names_the_right_one() {
     let reply = Server::answering([]).get("/v1/chat/completions").await;
@@ -30,6 +32,7 @@ async fn a_wrong_method_is_405_json_and_names_the_right_one() {
     reply.error(405, "invalid_request_error");
 }
 
+// O9
 #[tokio::test]
 async fn a_body_that_is_no_json_object_is_400() {
     let server = Server::answering([]);
@@ -39,6 +42,7 @@ async fn a_body_that_is_no_json_object_is_400() {
     }
 }
 
+// O9
 #[tokio::test]
 async fn a_body_nested_too_deeply_is_400() {
     let body = "[".repeat(100_000);
@@ -49,6 +53,7 @@ async fn a_body_nested_too_deeply_is_400() {
         .error(400, "invalid_request_error");
 }
 
+// O9
 #[tokio::test]
 async fn a_body_over_the_limit_is_413() {
     let settings = Settings {
@@ -69,6 +74,7 @@ async fn the_content_type_does_not_matter() {
     assert_eq!(reply.status, 200);
 }
 
+// O10
 #[tokio::test]
 async fn a_prompt_that_does_not_fit_is_400_with_both_numbers() {
     let overflow = BackendError::ContextOverflow {
@@ -86,6 +92,7 @@ async fn a_prompt_that_does_not_fit_is_400_with_both_numbers() {
     }
 }
 
+// O11
 #[tokio::test]
 async fn requests_while_loading_are_503() {
     let server = Server::new(Scripted::answering([]).with_health(Health::Loading));
@@ -95,6 +102,7 @@ async fn requests_while_loading_are_503() {
     }
 }
 
+// O11
 #[tokio::test]
 async fn a_model_that_failed_to_load_is_503_with_the_reason_and_no_retry() {
     let health = Health::Failed("tiny.gguf: bad magic".into());
@@ -104,6 +112,7 @@ async fn a_model_that_failed_to_load_is_503_with_the_reason_and_no_retry() {
     assert_eq!(reply.header("x-should-retry"), Some("false"));
 }
 
+// O11
 #[tokio::test]
 async fn a_full_queue_is_429_and_says_when_to_come_back() {
     let retry_after = Duration::from_millis(1500);
@@ -115,6 +124,7 @@ async fn a_full_queue_is_429_and_says_when_to_come_back() {
     }
 }
 
+// O9
 #[tokio::test]
 async fn the_caller_does_not_see_what_is_for_the_log() {
     let error = BackendError::internal("decoding failed", "at address 0x1234");
@@ -123,6 +133,7 @@ async fn the_caller_does_not_see_what_is_for_the_log() {
     assert!(!reply.text.contains("0x1234"));
 }
 
+// O11
 #[tokio::test]
 async fn what_the_template_refuses_is_400() {
     let error = BackendError::InvalidRequest {
@@ -135,6 +146,7 @@ async fn what_the_template_refuses_is_400() {
         .refuses("messages");
 }
 
+// O9
 #[tokio::test]
 async fn an_ability_the_backend_lacks_is_501() {
     let error = BackendError::NotSupported("no tools with this model".into());

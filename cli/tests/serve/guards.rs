@@ -21,6 +21,7 @@ async fn get(server: &Server, path: &str, headers: &[(&str, &str)]) -> Reply {
     server.call(Method::GET, path, headers).await
 }
 
+// O16
 #[tokio::test]
 async fn either_header_opens_the_api_with_any_of_the_keys() {
     let server = locked();
@@ -33,6 +34,7 @@ async fn either_header_opens_the_api_with_any_of_the_keys() {
     }
 }
 
+// O9, O16
 #[tokio::test]
 async fn a_missing_or_wrong_key_is_401() {
     let server = locked();
@@ -50,6 +52,7 @@ async fn a_missing_or_wrong_key_is_401() {
     }
 }
 
+// O16
 #[tokio::test]
 async fn probes_need_no_key_and_everything_else_does() {
     let server = locked();
@@ -67,6 +70,7 @@ async fn probes_need_no_key_and_everything_else_does() {
     }
 }
 
+// O16
 #[tokio::test]
 async fn a_preflight_needs_no_key_and_allows_the_headers_of_sdks() {
     let asked = "authorization,x-stainless-os,x-stainless-retry-count,openai-beta";
@@ -95,6 +99,7 @@ async fn an_error_can_be_read_by_a_page_that_may_call() {
     );
 }
 
+// O9, O16
 #[tokio::test]
 async fn a_page_from_elsewhere_can_neither_read_nor_start_a_job() {
     let server = Server::answering([]);

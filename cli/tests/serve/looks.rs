@@ -36,7 +36,6 @@ fn busy(slots: u32) -> Server {
 fn three_models() -> Server {
     let mut backend = watched(Watched {
         unloaded: vec!["third".into()],
-        template: Some("{{ messages }}".into()),
         ..Watched::default()
     });
     let mut second = backend.cards[0].clone();
@@ -100,7 +99,6 @@ async fn the_list_of_slots_can_be_switched_off() {
 #[tokio::test]
 async fn props_have_llama_servers_fields() {
     let backend = watched(Watched {
-        template: Some("{{ messages }}".into()),
         inside: Some(Inside {
             template_caps: json!({ "supports_tools": true }).as_object().unwrap().clone(),
             ..Inside::default()
@@ -111,7 +109,7 @@ async fn props_have_llama_servers_fields() {
     assert_eq!(props["loaded"], true);
     assert_eq!(props["total_slots"], 2);
     assert_eq!(props["model_alias"], "tiny");
-    assert_eq!(props["model_path"], "/models/tiny.gguf");
+    assert_eq!(props["model_path"], "tiny.gguf");
     assert_eq!(props["chat_template"], "{{ messages }}");
     assert_eq!(props["chat_template_caps"], json!({ "supports_tools": true }));
     assert_eq!(props["modalities"], json!({ "vision": false, "audio": false }));

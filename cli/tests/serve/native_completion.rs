@@ -9,6 +9,7 @@ async fn complete(events: Vec<Event>, body: Value) -> crate::support::Reply {
     Server::answering(events).post("/completion", body).await
 }
 
+// O18
 #[tokio::test]
 async fn an_answer_has_llama_servers_fields() {
     let answer = complete(greeting(), json!({ "prompt": "Once", "n_predict": 5 }))
@@ -29,6 +30,7 @@ async fn an_answer_has_llama_servers_fields() {
     assert_eq!(answer["timings"]["cache_n"], 4);
 }
 
+// O18
 #[tokio::test]
 async fn the_stop_type_tells_a_limit_from_a_word() {
     let mut word = done(Finish::Stop);
@@ -42,6 +44,7 @@ async fn the_stop_type_tells_a_limit_from_a_word() {
     }
 }
 
+// O18
 #[tokio::test]
 async fn a_stream_ends_with_stop_and_without_done() {
     let reply = complete(greeting(), json!({ "prompt": "Once", "stream": true })).await;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::serve::openapi::document;
 use crate::support::{Server, greeting};
 
-const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+const METHODS: [&str; 6] = ["get", "head", "post", "put", "patch", "delete"];
 
 /// Method and path of every operation.
 fn documented() -> BTreeSet<(String, String)> {
@@ -30,6 +30,10 @@ fn registered() -> BTreeSet<(String, String)> {
         for (at, _) in text.match_indices(".route(") {
             let call = balanced(&text[at + ".route(".len()..]);
             let place = format!("{}: .route({call})", file.display());
+            if call.trim_start().starts_with("path,") {
+                all.extend(of_a_list(&text).map(|path| ("post".to_owned(), path)));
+                continue;
+            }
             let path = call
                 .trim_start()
                 .strip_prefix('"')
@@ -51,6 +55,16 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     files
         .filter(|path| path.extension().is_some_and(|end| end == "rs"))
         .collect()
+}
+
+/// The paths of a file that registers a list of them, all alike and for any method.
+fn of_a_list(text: &str) -> impl Iterator<Item = String> {
+    let list = text
+        .split_once("const PATHS")
+        .and_then(|(_, rest)| rest.split_once("];"));
+    let (list, _) = list.expect("a file that registers `path` has a list PATHS");
+    let paths = list.split('"').skip(1).step_by(2);
+    paths.map(|path| path.replace("{*", "{"))
 }
 
 /// Whether `text` calls a function of that name.

@@ -129,5 +129,4 @@ async fn a_panic_in_a_handler_is_a_500_and_the_server_lives() {
     assert_eq!(server.get("/health").await.status, 200);
     let lines = log.lines();
     assert!(lines.iter().any(|line| line["level"] == "ERROR"), "{lines:?}");
-    assert_eq!(lines.last().unwrap()["fields"]["status"], 500);
 }

@@ -41,10 +41,14 @@ async fn run(backend: Scripted) -> Running {
 
 impl Running {
     async fn send(&self, body: &str) -> TcpStream {
+        self.send_to("/v1/chat/completions", body).await
+    }
+
+    async fn send_to(&self, path: &str, body: &str) -> TcpStream {
         let mut socket = TcpStream::connect(self.addr).await.unwrap();
         let length = body.len();
         let request = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n\
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\n\
              Content-Length: {length}\r\n\r\n{body}"
         );
         socket.write_all(request.as_bytes()).await.unwrap();
@@ -66,6 +70,7 @@ async fn read_until(socket: &mut TcpStream, text: &str) -> String {
 const STREAMED: &str = r#"{"messages":[{"role":"user","content":"hi"}],"stream":true}"#;
 const WHOLE: &str = r#"{"messages":[{"role":"user","content":"hi"}]}"#;
 
+// O1
 #[tokio::test]
 async fn a_stream_reaches_the_wire_chunk_by_chunk() {
     let server = run(Scripted::answering(greeting())).await;
@@ -76,6 +81,28 @@ async fn a_stream_reaches_the_wire_chunk_by_chunk() {
     assert!(text.contains("\r\nE\r\ndata: [DONE]\n\n\r\n"), "{text}");
 }
 
+// L2
+#[tokio::test]
+async fn every_line_of_ollamas_stream_is_a_chunk_on_the_wire() {
+    let server = run(Scripted::answering(greeting())).await;
+    let body = r#"{"model":"tiny","prompt":"hi"}"#;
+    let mut socket = server.send_to("/api/generate", body).await;
+    let text = read_until(&mut socket, "\r\n0\r\n\r\n").await;
+    let (head, mut rest) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("content-type: application/x-ndjson"), "{head}");
+    let mut chunks = Vec::new();
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let (chunk, after) = after.split_at(usize::from_str_radix(size, 16).unwrap());
+        chunks.push(chunk);
+        rest = after.strip_prefix("\r\n").unwrap();
+    }
+    assert_eq!((chunks.len(), chunks.pop()), (4, Some("")), "three lines and the end");
+    for chunk in chunks {
+        let line = chunk.strip_suffix('\n').expect("a whole line");
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_token_arrives_before_the_next_is_there() {
     let script = vec![started().into(), Event::text("Hel").into(), Step::Hang];
@@ -84,6 +111,7 @@ async fn a_token_arrives_before_the_next_is_there() {
     read_until(&mut socket, "\"content\":\"Hel\"").await;
 }
 
+// O17
 #[tokio::test]
 async fn a_closed_connection_cancels_at_every_stage() {
     let stages: [(Vec<Step>, &str); 4] = [

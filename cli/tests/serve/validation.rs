@@ -16,6 +16,7 @@ async fn refused(name: &str, value: Value) {
     }
 }
 
+// O11
 #[tokio::test]
 async fn numbers_out_of_range_are_refused_by_name() {
     for (name, values) in [
@@ -36,6 +37,14 @@ async fn numbers_out_of_range_are_refused_by_name() {
         ("dry_base", [0.5, 101.0, 1e300]),
         ("dry_allowed_length", [-1.0, 1e300, 0.5]),
         ("dry_penalty_last_n", [-2.0, 1e300, 0.5]),
+        ("typ_p", [-0.1, 1.1, 1e300]),
+        ("min_keep", [-1.0, 1e300, 0.5]),
+        ("dynatemp_range", [-0.1, 101.0, 1e300]),
+        ("dynatemp_exponent", [-0.1, 101.0, 1e300]),
+        ("adaptive_target", [-1.1, 1.1, 1e300]),
+        ("adaptive_decay", [-0.1, 1.0, 1e300]),
+        ("thinking_budget_tokens", [-2.0, 1e300, 0.5]),
+        ("reasoning_budget", [-2.0, 1e300, 0.5]),
         ("mirostat", [-1.0, 3.0, 0.5]),
         ("mirostat_tau", [-1.0, 101.0, 1e300]),
         ("mirostat_eta", [-0.1, 1.1, 1e300]),
@@ -93,6 +102,7 @@ async fn null_means_absent_everywhere() {
     assert_eq!((generation.max_tokens, generation.cache_prompt), (None, true));
 }
 
+// O13
 #[tokio::test]
 async fn unknown_fields_are_ignored() {
     let extra = json!({ "user": "u", "store": false, "metadata": {}, "frobnicate": [1] });
@@ -117,12 +127,61 @@ async fn sampling_fields_arrive() {
     assert_eq!(sampling.top_p, None);
 }
 
+#[tokio::test]
+async fn samplers_go_by_name_or_letter_in_the_order_given() {
+    use llama_turboquant::engine::sampler::SamplerKind::{MinP, Temperature, TopK, TypicalP};
+    for samplers in [json!(["top_k", "typ_p", "min_p", "temperature"]), json!("kymt")] {
+        let server = Server::answering(greeting());
+        server.chat(json!({ "samplers": samplers })).await;
+        let sampling = server.backend.chat_job().generation.sampling;
+        assert_eq!(sampling.samplers, Some(vec![TopK, TypicalP, MinP, Temperature]));
+    }
+    for wrong in [json!(["top_z"]), json!([7]), json!("?"), json!(7)] {
+        refused("samplers", wrong).await;
+    }
+}
+
+#[tokio::test]
+async fn what_few_ask_for_arrives_too() {
+    let server = Server::answering(greeting());
+    let body = json!({
+        "dynatemp_range": 0.5,
+        "dynatemp_exponent": 1.5,
+        "adaptive_target": 0.25,
+        "adaptive_decay": 0.5,
+        "min_keep": 3,
+        "dry_sequence_breakers": ["\n", ":"],
+        "thinking_budget_tokens": 64,
+        "reasoning_budget_message": "enough",
+    });
+    server.chat(body).await;
+    let sampling = server.backend.chat_job().generation.sampling;
+    assert_eq!(
+        (sampling.dynatemp_range, sampling.dynatemp_exponent),
+        (Some(0.5), Some(1.5))
+    );
+    assert_eq!(
+        (sampling.adaptive_target, sampling.adaptive_decay),
+        (Some(0.25), Some(0.5))
+    );
+    assert_eq!((sampling.min_keep, sampling.reasoning_budget), (Some(3), Some(64)));
+    assert_eq!(
+        sampling.dry_sequence_breakers,
+        Some(vec!["\n".to_owned(), ":".to_owned()])
+    );
+    assert_eq!(sampling.reasoning_budget_message.as_deref(), Some("enough"));
+    for wrong in [json!([""]), json!([7]), json!(vec!["x"; 65]), json!("x")] {
+        refused("dry_sequence_breakers", wrong).await;
+    }
+}
+
 async fn limit(body: Value) -> Option<u32> {
     let server = Server::answering(greeting());
     assert_eq!(server.chat(body).await.status, 200);
     server.backend.chat_job().generation.max_tokens
 }
 
+// O12
 #[tokio::test]
 async fn both_names_of_the_token_limit_work_and_the_newer_wins() {
     assert_eq!(limit(json!({ "max_tokens": 5 })).await, Some(5));
@@ -133,6 +192,7 @@ async fn both_names_of_the_token_limit_work_and_the_newer_wins() {
     );
 }
 
+// O12
 #[tokio::test]
 async fn minus_one_is_no_limit_zero_is_zero_and_more_than_the_context_is_fine() {
     assert_eq!(limit(json!({ "max_tokens": -1 })).await, None);
@@ -162,6 +222,7 @@ async fn stops(value: Value) -> Vec<String> {
     server.backend.completions()[0].generation.stop.clone()
 }
 
+// O12
 #[tokio::test]
 async fn stop_is_a_string_or_an_array_and_empty_ones_are_dropped() {
     assert_eq!(stops(json!("END")).await, ["END"]);
@@ -228,6 +289,7 @@ async fn constraint(body: Value) -> Constraint {
     server.backend.chat_job().generation.constraint
 }
 
+// O13
 #[tokio::test]
 async fn a_schema_may_be_nested_bare_or_llama_servers() {
     let schema = json!({ "type": "object" });

@@ -11,10 +11,11 @@ use axum::response::Response;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
+use crate::commands::serve::anthropic;
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::observe::access;
-use crate::commands::serve::routes;
 use crate::commands::serve::state::AppState;
+use crate::commands::serve::{load_notice, ollama, routes};
 
 /// Paths that need no key: probes, and the page a browser opens. Everything else does, also routes
 /// added later.
@@ -28,20 +29,46 @@ pub fn app(state: AppState) -> Router {
         .merge(routes::metrics::router())
         .merge(routes::models::router())
         .merge(routes::openapi::router())
+        .merge(routes::models_load::router())
+        .merge(routes::models_unload::router())
         .merge(routes::props::router())
         .merge(routes::slot_list::router())
         .merge(routes::chat_completions::router())
         .merge(routes::completions::router())
         .merge(routes::completion::router())
+        .merge(routes::slot_actions::router())
+        .merge(routes::infill::router())
+        .merge(routes::embeddings::router())
+        .merge(routes::rerank::router())
+        .merge(routes::apply_template::router())
+        .merge(routes::responses::router())
+        .merge(routes::messages::router())
         .merge(routes::tokenize::router())
         .merge(routes::detokenize::router())
+        .merge(routes::api_generate::router())
+        .merge(routes::api_chat::router())
+        .merge(routes::api_embed::router())
+        .merge(routes::api_embeddings::router())
+        .merge(routes::api_tags::router())
+        .merge(routes::api_show::router())
+        .merge(routes::api_ps::router())
+        .merge(routes::api_version::router())
+        .merge(routes::api_blobs::router())
+        .merge(routes::api_copy::router())
+        .merge(routes::api_create::router())
+        .merge(routes::api_delete::router())
+        .merge(routes::api_pull::router())
+        .merge(routes::api_unsupported::router())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         // Layers run from the last to the first.
+        .layer(middleware::from_fn(load_notice::tell))
         .layer(DefaultBodyLimit::max(state.settings.body_limit))
         .layer(middleware::from_fn_with_state(state.clone(), require_key))
         .layer(middleware::from_fn_with_state(state.clone(), require_known_caller))
         .layer(CatchPanicLayer::custom(access::panicked))
+        .layer(middleware::from_fn(ollama::error::speak))
+        .layer(middleware::from_fn(anthropic::error::rewrite))
         .layer(cors(state.clone()))
         .layer(middleware::from_fn_with_state(state.clone(), access::observe))
         .with_state(state)
@@ -120,6 +147,7 @@ fn cors(state: AppState) -> CorsLayer {
             header::RETRY_AFTER,
             HeaderName::from_static("x-should-retry"),
             access::REQUEST_ID,
+            HeaderName::from_static(load_notice::HEADER),
         ])
         .max_age(Duration::from_secs(600))
 }

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
@@ -35,6 +35,22 @@ impl<S: Send + Sync> FromRequest<S> for Body {
                 "the request body is not valid JSON: {error}"
             ))),
         }
+    }
+}
+
+/// The same where a body may be left out, which is as good as an empty object.
+#[derive(Clone, Debug)]
+pub struct OptionalBody(pub Map<String, Value>);
+
+impl<S: Send + Sync> FromRequest<S> for OptionalBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        // a body of unknown length is a body; only its absence is certain
+        if request.body().size_hint().exact() == Some(0) {
+            return Ok(Self(Map::new()));
+        }
+        Body::from_request(request, state).await.map(|body| Self(body.0))
     }
 }
 

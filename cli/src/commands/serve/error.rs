@@ -11,8 +11,8 @@ use crate::commands::serve::backend::BackendError;
 
 /// An error with all that its response says.
 ///
-/// The body has OpenAI's shape. An endpoint of another dialect takes [`status`](Self::status) and
-/// [`message`](Self::message) and writes its own.
+/// The body has OpenAI's shape. The response carries the error along as an extension, so that a layer in `app.rs` can write
+/// it in the shape of another dialect.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiError(Box<Parts>);
 
@@ -97,6 +97,11 @@ impl ApiError {
         &self.0.message
     }
 
+    /// Whether the prompt did not fit into the context.
+    pub fn is_context_overflow(&self) -> bool {
+        self.0.context.is_some()
+    }
+
     /// The body, also sent as the last event of a stream that breaks off.
     pub fn body(&self) -> Value {
         let Parts {
@@ -156,6 +161,11 @@ impl From<BackendError> for ApiError {
                 error.0.retry = Retry::After(retry_after);
                 error
             }
+            BackendError::Busy { message, retry_after } => {
+                let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, message);
+                error.0.retry = Retry::After(retry_after);
+                error
+            }
             BackendError::UnknownModel(name) => Self::model_not_found(&name),
             BackendError::Loading => {
                 let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "Loading model");
@@ -190,6 +200,8 @@ impl IntoResponse for ApiError {
         if self.status() == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        // A dialect with errors of another shape finds it here.
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -9,6 +9,7 @@
 //! [`routes`] and one `.merge(...)` in [`mod@app`]; a new dialect is a module beside [`openai`] that
 //! reads requests into jobs and implements [`stream::Dialect`].
 
+pub mod anthropic;
 pub mod app;
 pub mod backend;
 pub mod body;
@@ -18,10 +19,15 @@ pub mod engine;
 pub mod error;
 pub mod guard;
 pub mod ids;
+pub mod keep_alive;
 pub mod listen;
+pub mod load_notice;
 pub mod observe;
+pub mod ollama;
+pub mod ollama_store;
 pub mod openai;
 pub mod openapi;
+pub mod responses;
 pub mod routes;
 pub mod sse;
 pub mod state;

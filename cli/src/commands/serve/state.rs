@@ -5,10 +5,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
-use crate::commands::serve::backend::{Backend, BackendError, CancelToken, Health, Opened, Wanted};
+use crate::commands::serve::backend::{
+    Backend, BackendError, CancelToken, ChatPrompt, Health, Opened, TokenizeJob, Wanted,
+};
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::guard::{ApiKeys, HostCheck, Origins};
+use crate::commands::serve::load_notice;
 use crate::commands::serve::observe::Meter;
+use crate::hub::Hub;
+use crate::store::Store;
 
 /// How the server behaves, apart from the engine.
 #[derive(Clone, Debug)]
@@ -29,6 +34,9 @@ pub struct Settings {
     pub metrics: bool,
     /// Whether `GET /slots` answers.
     pub slots: bool,
+    /// Send reasoning as `reasoning` as well as `reasoning_content`, for clients that read the one
+    /// or the other.
+    pub reasoning_alias: bool,
     /// Sent as `system_fingerprint`: names the build, so that a change in answers can be traced to
     /// it.
     pub fingerprint: String,
@@ -45,6 +53,7 @@ impl Default for Settings {
             max_choices: 2048,
             metrics: true,
             slots: true,
+            reasoning_alias: false,
             fingerprint: concat!("turboquant-", env!("CARGO_PKG_VERSION")).into(),
         }
     }
@@ -59,6 +68,10 @@ pub struct AppState {
     pub settings: Arc<Settings>,
     /// What the server has counted.
     pub meter: Arc<Meter>,
+    /// The folder of models, for servers that change it.
+    pub store: Option<Arc<Store>>,
+    /// Where models are pulled from; never without a store.
+    pub hub: Option<Arc<Hub>>,
     closing: Arc<watch::Sender<bool>>,
 }
 
@@ -69,8 +82,18 @@ impl AppState {
             backend,
             settings: Arc::new(settings),
             meter: Arc::default(),
+            store: None,
+            hub: None,
             closing: Arc::new(watch::Sender::new(false)),
         }
+    }
+
+    /// The same state for a server whose clients may pull, create and delete models.
+    #[must_use]
+    pub fn with_store(mut self, store: Arc<Store>, hub: Arc<Hub>) -> Self {
+        self.store = Some(store);
+        self.hub = Some(hub);
+        self
     }
 
     /// The same state for a socket that has to check host names.
@@ -104,16 +127,48 @@ impl AppState {
     /// The model a request means, loaded.
     pub async fn open(&self, wanted: Wanted) -> Result<Opened, ApiError> {
         self.ready()?;
-        let backend = Arc::clone(&self.backend);
         let cancel = CancelToken::new();
-        let gone = CancelOnDrop(cancel.clone());
-        let opened = blocking(move || backend.open(&wanted, &cancel)).await;
-        drop(gone);
-        opened
+        let token = cancel.clone();
+        let opened = cancellable(self, cancel, move |backend| backend.open(&wanted, &token)).await;
+        opened.inspect(load_notice::note)
+    }
+
+    /// Tokens of a chat, as its prompt would have.
+    pub async fn count(&self, model: &Opened, prompt: ChatPrompt) -> Result<usize, ApiError> {
+        let (backend, model) = (Arc::clone(&self.backend), model.card.id.clone());
+        blocking(move || {
+            let content = backend.render(&model, prompt)?;
+            let job = TokenizeJob {
+                model,
+                content,
+                add_special: true,
+                parse_special: true,
+            };
+            backend.tokenize(job).map(|tokens| tokens.len())
+        })
+        .await
     }
 }
 
-/// A client that goes away while its model loads makes axum drop the handler, and this with it.
+/// Runs a call that has no stream on a blocking thread; `cancel` is set when the client or the server goes.
+pub async fn cancellable<T: Send + 'static>(
+    state: &AppState,
+    cancel: CancelToken,
+    call: impl FnOnce(&dyn Backend) -> Result<T, BackendError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let _gone = CancelOnDrop(cancel);
+    let backend = Arc::clone(&state.backend);
+    let mut closing = state.closing();
+    tokio::select! {
+        biased;
+        _ = closing.wait_for(|closing| *closing) => {
+            Err(BackendError::Unavailable("the server is shutting down".into()).into())
+        }
+        result = blocking(move || call(&*backend)) => result,
+    }
+}
+
+/// A client that goes away makes axum drop the handler, and this with it.
 struct CancelOnDrop(CancelToken);
 
 impl Drop for CancelOnDrop {

@@ -30,7 +30,12 @@ pub trait Dialect: Send + 'static {
     /// One event, never `Failed`.
     fn event(&mut self, choice: usize, event: Event, out: &mut Frames);
 
-    /// After the last event, when all went well.
+    /// After the last event, when all went well: work for [`close`](Self::close) that takes its time.
+    fn settle(&mut self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
+    /// After that.
     fn close(&mut self, out: &mut Frames);
 
     /// Instead of the rest.
@@ -39,8 +44,13 @@ pub trait Dialect: Send + 'static {
 
 /// The response of a streaming request. An error before the answer begins is returned, so that it
 /// gets its own status.
-pub async fn respond<D: Dialect>(mut choices: Choices, mut dialect: D, ping: Duration) -> Result<Response, ApiError> {
+pub async fn respond<D: Dialect>(mut choices: Choices, dialect: D, ping: Duration) -> Result<Response, ApiError> {
     let opening = choices.opening(ping).await?;
+    Ok(go_on(choices, opening, dialect, ping))
+}
+
+/// The response when `opening`, the first events, has come already.
+pub fn go_on<D: Dialect>(choices: Choices, opening: Vec<(usize, Event)>, mut dialect: D, ping: Duration) -> Response {
     let mut ready = Frames::new();
     dialect.open(&mut ready);
     for (choice, event) in opening {
@@ -66,7 +76,7 @@ pub async fn respond<D: Dialect>(mut choices: Choices, mut dialect: D, ping: Dur
         // nginx collects a response before it passes it on, unless told not to.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    Ok((headers, Body::from_stream(frames)).into_response())
+    (headers, Body::from_stream(frames)).into_response()
 }
 
 struct Live<D> {
@@ -91,6 +101,7 @@ impl<D: Dialect> Live<D> {
                 Ok(Ok(Some((choice, event)))) => self.dialect.event(choice, event, &mut self.ready),
                 Ok(Ok(None)) => {
                     self.ended = true;
+                    self.dialect.settle().await;
                     self.dialect.close(&mut self.ready);
                 }
                 Ok(Err(error)) => {

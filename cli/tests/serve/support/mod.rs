@@ -15,7 +15,7 @@ use crate::serve::backend::{Alternative, Done, Event, Finish, TextPiece, Timings
 use crate::serve::backend::{TokenLogprob, Usage};
 use crate::serve::{AppState, Settings, app};
 
-pub use scripted::{Scripted, Step, Watched};
+pub use scripted::{Scripted, Step, Watched, about, card};
 
 /// A router with its backend in reach.
 pub struct Server {
@@ -81,6 +81,18 @@ impl Server {
         self.post("/v1/chat/completions", merge(hello(), extra)).await
     }
 
+    /// `/api/chat` with `extra` fields.
+    pub async fn api_chat(&self, extra: Value) -> Reply {
+        let base = merge(hello(), json!({ "model": "tiny" }));
+        self.post("/api/chat", merge(base, extra)).await
+    }
+
+    /// `/api/generate` with `extra` fields.
+    pub async fn api_generate(&self, extra: Value) -> Reply {
+        let base = json!({ "model": "tiny", "prompt": "Once" });
+        self.post("/api/generate", merge(base, extra)).await
+    }
+
     /// A completion with `extra` fields.
     pub async fn complete(&self, extra: Value) -> Reply {
         self.post("/v1/completions", merge(json!({ "prompt": "Once" }), extra))
@@ -124,6 +136,27 @@ impl Reply {
         let events = events.map(|event| event.strip_prefix("data: ").expect("data only"));
         let events = events.filter(|event| *event != "[DONE]");
         events.map(|event| serde_json::from_str(event).unwrap()).collect()
+    }
+
+    /// The JSON of every line of a stream of Ollama's; checks the framing on the way.
+    pub fn lines(&self) -> Vec<Value> {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.text);
+        assert_eq!(self.header("content-type"), Some("application/x-ndjson"));
+        let whole = self.text.strip_suffix('\n').expect("the last line is complete");
+        whole
+            .split('\n')
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// Asserts an error of Ollama's shape, and returns its text.
+    #[track_caller]
+    pub fn says(&self, status: u16) -> String {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        assert_eq!(self.header("content-type"), Some("application/json; charset=utf-8"));
+        let body = self.json();
+        assert_eq!(body.as_object().unwrap().len(), 1, "{body}");
+        body["error"].as_str().expect("a text").to_owned()
     }
 
     /// The first choice of every chunk that has one.

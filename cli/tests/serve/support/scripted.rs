@@ -1,11 +1,14 @@
 //! A backend that plays back what the test wrote, and remembers what it was asked.
 
 use std::sync::Mutex;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, json};
 
 use crate::serve::backend::{
-    Abilities, Backend, BackendError, CancelToken, ChatJob, CompletionJob, Counts, Details, Event, EventStream, Health,
-    Inside, KvCard, Lease, ModelCard, ModelMemory, Offer, Opened, Running, SlotStatus, TokenPiece, TokenizeJob, Wanted,
+    Abilities, Backend, BackendError, CancelToken, ChatJob, ChatPrompt, CompletionJob, Counts, Details, EmbedJob,
+    Embeddings, Event, EventStream, Health, Inside, KvCard, Lease, ModelCard, ModelMemory, Offer, Opened, Prompt,
+    PromptCacheUse, RerankJob, Running, Scores, SlotStatus, TokenPiece, TokenizeJob, Wanted,
 };
 
 /// One thing a job does.
@@ -28,6 +31,12 @@ pub struct Scripted {
     pub cards: Vec<ModelCard>,
     /// What the engine tells about itself.
     pub watched: Watched,
+    /// What is told of a model beyond its card.
+    pub about: Vec<Details>,
+    /// How long loading is said to take.
+    pub load: Duration,
+    /// When loaded models are said to be unloaded.
+    pub expires: Option<SystemTime>,
     health: Health,
     /// Jobs after this many are refused while others run.
     queue: usize,
@@ -47,15 +56,17 @@ pub struct Watched {
     pub kv_cells_used: u32,
     pub counts: Counts,
     pub inside: Option<Inside>,
-    pub template: Option<String>,
 }
 
 #[derive(Default)]
 struct Seen {
     chats: Vec<ChatJob>,
     completions: Vec<CompletionJob>,
+    embeds: Vec<EmbedJob>,
+    reranks: Vec<RerankJob>,
     opened: Vec<Wanted>,
     tokens: Vec<CancelToken>,
+    unloaded: Vec<String>,
 }
 
 impl Scripted {
@@ -67,6 +78,9 @@ impl Scripted {
         Self {
             cards: vec![card("tiny")],
             watched: Watched::default(),
+            about: Vec::new(),
+            load: Duration::ZERO,
+            expires: None,
             health: Health::Ready,
             queue: usize::MAX,
             refusal: None,
@@ -108,9 +122,24 @@ impl Scripted {
         self.seen.lock().unwrap().completions.clone()
     }
 
+    /// The jobs of all embeddings so far.
+    pub fn embeds(&self) -> Vec<EmbedJob> {
+        self.seen.lock().unwrap().embeds.clone()
+    }
+
+    /// The jobs of all rerankings so far.
+    pub fn reranks(&self) -> Vec<RerankJob> {
+        self.seen.lock().unwrap().reranks.clone()
+    }
+
     /// What was asked of [`Backend::open`] so far.
     pub fn opened(&self) -> Vec<Wanted> {
         self.seen.lock().unwrap().opened.clone()
+    }
+
+    /// The models that were unloaded and not loaded again.
+    pub fn unloaded(&self) -> Vec<String> {
+        self.seen.lock().unwrap().unloaded.clone()
     }
 
     /// Jobs that were started and not cancelled or finished.
@@ -176,20 +205,6 @@ impl Backend for Scripted {
         Ok(self.cards.iter().map(offer).chain(unloaded).collect())
     }
 
-    fn details(&self, name: &str) -> Result<Details, BackendError> {
-        let offer = self.offers()?.into_iter().find(|offer| offer.id == name);
-        Ok(Details {
-            offer: offer.ok_or_else(|| BackendError::UnknownModel(name.into()))?,
-            template: self.watched.template.clone(),
-            system: None,
-            parameters: serde_json::Map::new(),
-            license: None,
-            metadata: serde_json::Map::new(),
-            file: format!("/models/{name}.gguf"),
-            parent: None,
-        })
-    }
-
     fn counts(&self) -> Counts {
         self.watched.counts
     }
@@ -199,12 +214,31 @@ impl Backend for Scripted {
         self.watched.inside.clone().filter(|_| loaded)
     }
 
+    fn details(&self, name: &str) -> Result<Details, BackendError> {
+        if let Some(about) = self.about.iter().find(|about| is_called(&about.offer.id, name)) {
+            return Ok(about.clone());
+        }
+        let unloaded = self.watched.unloaded.iter().map(|id| card(id));
+        let mut known = self.cards.iter().cloned().chain(unloaded);
+        let card = known.find(|card| is_called(&card.id, name));
+        card.as_ref()
+            .map(about)
+            .ok_or_else(|| BackendError::UnknownModel(name.into()))
+    }
+
+    fn unload(&self, name: &str) -> Result<bool, BackendError> {
+        self.seen.lock().unwrap().unloaded.push(name.into());
+        Ok(true)
+    }
+
     /// One model answers to every name; of several, the name must match.
     fn open(&self, wanted: &Wanted, _cancel: &CancelToken) -> Result<Opened, BackendError> {
         let name = wanted.name.as_deref();
         let card = match self.cards.as_slice() {
             [only] if !wanted.exact => Some(only),
-            cards => cards.iter().find(|card| Some(card.id.as_str()) == name),
+            cards => cards
+                .iter()
+                .find(|card| name.is_some_and(|name| is_called(&card.id, name))),
         };
         let card = card.ok_or_else(|| match name {
             Some(name) => BackendError::UnknownModel(name.into()),
@@ -213,10 +247,12 @@ impl Backend for Scripted {
                 param: Some("model".into()),
             },
         })?;
-        self.seen.lock().unwrap().opened.push(wanted.clone());
+        let mut seen = self.seen.lock().unwrap();
+        seen.opened.push(wanted.clone());
+        seen.unloaded.retain(|name| *name != card.id);
         Ok(Opened {
             card: card.clone(),
-            load: Duration::ZERO,
+            load: self.load,
             lease: Lease::new(()),
         })
     }
@@ -239,9 +275,12 @@ impl Backend for Scripted {
                 gpu: 0,
             },
             kv_cells_used: watched.kv_cells_used,
-            expires: None,
+            prompt_cache: PromptCacheUse::default(),
+            expires: self.expires,
         };
-        self.cards.iter().map(running).collect()
+        let unloaded = self.unloaded();
+        let loaded = self.cards.iter().filter(|card| !unloaded.contains(&card.id));
+        loaded.map(running).collect()
     }
 
     fn chat(&self, job: ChatJob) -> Result<EventStream, BackendError> {
@@ -252,6 +291,46 @@ impl Backend for Scripted {
     fn complete(&self, job: CompletionJob) -> Result<EventStream, BackendError> {
         self.seen.lock().unwrap().completions.push(job);
         self.play()
+    }
+
+    /// A line per message.
+    fn render(&self, _model: &str, prompt: ChatPrompt) -> Result<String, BackendError> {
+        let messages = prompt.messages.as_array().unwrap();
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let line = |message: &serde_json::Value| format!("{}:{}\n", text(&message["role"]), text(&message["content"]));
+        Ok(messages.iter().map(line).collect())
+    }
+
+    /// Vectors `(3, 4, 0, n)` of length 1, where `n` is the number of the text; a token per byte.
+    fn embed(&self, job: EmbedJob) -> Result<Embeddings, BackendError> {
+        let size = |input: &Prompt| match input {
+            Prompt::Text(text) => text.len() as u32,
+            Prompt::Tokens(tokens) => tokens.len() as u32,
+            Prompt::Infill(_) => 0,
+        };
+        let n_tokens = job.inputs.iter().map(size).sum();
+        let vector = |index: usize| {
+            let mut vector = vec![3.0, 4.0, 0.0, index as f32];
+            llama_turboquant::embed::normalize(&mut vector);
+            vector
+        };
+        let vectors = (0..job.inputs.len()).map(vector).collect();
+        self.seen.lock().unwrap().embeds.push(job);
+        match &self.refusal {
+            Some(error) => Err(error.clone()),
+            None => Ok(Embeddings { vectors, n_tokens }),
+        }
+    }
+
+    /// A document's score is how often it has an `x`.
+    fn rerank(&self, job: RerankJob) -> Result<Scores, BackendError> {
+        let score = |document: &String| document.matches('x').count() as f32;
+        let scores = job.documents.iter().map(score).collect();
+        self.seen.lock().unwrap().reranks.push(job);
+        match &self.refusal {
+            Some(error) => Err(error.clone()),
+            None => Ok(Scores { scores, n_tokens: 7 }),
+        }
     }
 
     /// One token per byte.
@@ -308,5 +387,25 @@ pub fn offer(card: &ModelCard) -> Offer {
         n_ctx_train: card.n_ctx_train,
         n_embd: card.n_embd,
         abilities: card.abilities,
+    }
+}
+
+/// Whether `name` means the model `id`; the tag `latest` may be left out.
+fn is_called(id: &str, name: &str) -> bool {
+    name.strip_suffix(":latest").unwrap_or(name) == id
+}
+
+/// All about a model that nothing was said about.
+pub fn about(card: &ModelCard) -> Details {
+    let metadata = json!({ "general.name": "Tiny", "qwen3.context_length": card.n_ctx_train });
+    Details {
+        offer: offer(card),
+        template: Some("{{ messages }}".into()),
+        system: None,
+        parameters: Map::new(),
+        license: None,
+        metadata: metadata.as_object().unwrap().clone(),
+        file: format!("{}.gguf", card.id),
+        parent: None,
     }
 }

@@ -1,5 +1,6 @@
 //! The stream of events a job produces; dropping it cancels the job.
 
+use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
 use llama_turboquant::CancelToken;
@@ -17,6 +18,8 @@ pub enum Event {
         /// Of these, tokens found in the cache.
         n_cached: u32,
     },
+    /// A part of the prompt has been processed. Only for jobs that asked for it.
+    Progress(Progress),
     /// A piece of the answer.
     Text(TextPiece),
     /// A piece of the model's reasoning.
@@ -56,6 +59,19 @@ impl Event {
     pub fn is_last(&self) -> bool {
         matches!(self, Self::Done(_) | Self::Failed(_))
     }
+}
+
+/// How far the processing of a prompt has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Tokens in the prompt.
+    pub total: u32,
+    /// Of these, tokens found in the cache.
+    pub cached: u32,
+    /// Tokens processed so far, those found in the cache included.
+    pub processed: u32,
+    /// Time for them, in milliseconds.
+    pub time_ms: f64,
 }
 
 /// A piece of text and, when asked for, the tokens it is made of.
@@ -194,10 +210,75 @@ impl EventSender {
 }
 
 /// The server's end of a stream. Dropping it cancels the job.
-#[derive(Debug)]
 pub struct EventStream {
-    events: mpsc::Receiver<Event>,
+    events: Source,
     cancel: CancelToken,
+}
+
+/// Where the events of a stream come from.
+enum Source {
+    /// The engine sends them.
+    Sent(mpsc::Receiver<Event>),
+    /// They are made of what it sends when somebody wants to read them.
+    Made(Box<dyn Make>),
+}
+
+/// Makes events of something else.
+trait Make: Send {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>>;
+}
+
+struct Maker<T, F> {
+    parts: mpsc::UnboundedReceiver<T>,
+    unread: Vec<T>,
+    make: F,
+    made: VecDeque<Event>,
+}
+
+/// Parts that are read at once at most.
+const AT_ONCE: usize = 256;
+
+impl<T: Send, F: FnMut(std::vec::Drain<'_, T>, &mut VecDeque<Event>) + Send> Make for Maker<T, F> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        loop {
+            if let Some(event) = self.made.pop_front() {
+                return Poll::Ready(Some(event));
+            }
+            match self.parts.poll_recv_many(cx, &mut self.unread, AT_ONCE) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(0) => return Poll::Ready(None),
+                Poll::Ready(_) => (self.make)(self.unread.drain(..), &mut self.made),
+            }
+        }
+    }
+}
+
+/// The engine's end of a stream whose events are [made](EventStream::made) by the reader.
+#[derive(Debug)]
+pub struct PartSender<T> {
+    parts: mpsc::UnboundedSender<T>,
+    cancel: CancelToken,
+}
+
+impl<T> Clone for PartSender<T> {
+    fn clone(&self) -> Self {
+        Self {
+            parts: self.parts.clone(),
+            cancel: self.cancel.clone(),
+        }
+    }
+}
+
+impl<T> PartSender<T> {
+    /// Sends without waiting; false: nobody reads any more, stop the job.
+    pub fn send(&self, part: T) -> bool {
+        self.parts.send(part).is_ok()
+    }
+
+    /// The token that is set when the reader goes away.
+    pub fn cancel_token(&self) -> &CancelToken {
+        &self.cancel
+    }
 }
 
 impl EventStream {
@@ -211,18 +292,55 @@ impl EventStream {
                 events,
                 cancel: cancel.clone(),
             },
-            EventStream { events: unread, cancel },
+            EventStream {
+                events: Source::Sent(unread),
+                cancel,
+            },
+        )
+    }
+
+    /// Both ends of a new stream whose events `make` makes of the parts that are sent, all that have come at once. It runs
+    /// where the stream is read, so that the engine does not wait for it. What the parts may be at most bounds the memory.
+    pub fn made<T: Send + 'static>(
+        make: impl FnMut(std::vec::Drain<'_, T>, &mut VecDeque<Event>) + Send + 'static,
+    ) -> (PartSender<T>, EventStream) {
+        let (parts, unread) = mpsc::unbounded_channel();
+        let cancel = CancelToken::new();
+        let maker = Maker {
+            parts: unread,
+            unread: Vec::new(),
+            make,
+            made: VecDeque::new(),
+        };
+        (
+            PartSender {
+                parts,
+                cancel: cancel.clone(),
+            },
+            EventStream {
+                events: Source::Made(Box::new(maker)),
+                cancel,
+            },
         )
     }
 
     /// The next event, or None when the sender is gone. Safe to drop half-way.
     pub async fn next(&mut self) -> Option<Event> {
-        self.events.recv().await
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
     /// The same for hand-written futures.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        self.events.poll_recv(cx)
+        match &mut self.events {
+            Source::Sent(events) => events.poll_recv(cx),
+            Source::Made(maker) => maker.poll_next(cx),
+        }
+    }
+}
+
+impl std::fmt::Debug for EventStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EventStream")
     }
 }
 

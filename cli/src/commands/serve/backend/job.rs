@@ -32,6 +32,10 @@ pub struct ChatPrompt {
     pub reasoning_effort: Option<String>,
     /// Extra variables for the template: an object.
     pub template_kwargs: Option<Value>,
+    /// What becomes of reasoning: `auto` and `deepseek` keep it apart, `none` leaves it in the text.
+    pub reasoning_format: Option<String>,
+    /// Go on writing the last message, which is the assistant's, in place of an answer to it.
+    pub continue_last: bool,
 }
 
 impl ChatPrompt {
@@ -123,6 +127,8 @@ pub struct Generation {
     pub constraint: Constraint,
     /// Whether to reuse a cached prefix of the prompt.
     pub cache_prompt: bool,
+    /// Whether to tell how far the processing of the prompt has come.
+    pub return_progress: bool,
     /// Whether to go on past the model's end-of-text tokens.
     pub ignore_eos: bool,
 }

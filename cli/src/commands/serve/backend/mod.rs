@@ -18,31 +18,33 @@ use std::time::Duration;
 
 pub use card::{KvCard, ModelCard};
 pub use event::{
-    Alternative, Done, Event, EventSender, EventStream, Finish, SendError, TextPiece, Timings, TokenLogprob, Usage,
+    Alternative, Done, Event, EventSender, EventStream, Finish, PartSender, Progress, SendError, TextPiece, Timings,
+    TokenLogprob, Usage,
 };
 pub use inside::{Counts, Inside, KvDevice, KvLayer};
 pub use job::{ChatJob, ChatPrompt, CompletionJob, Constraint, Generation, Infill, Prompt, TokenPiece, TokenizeJob};
 pub use llama_turboquant::CancelToken;
 pub use offer::{Abilities, Details, Offer};
-pub use running::{ModelMemory, Running, SlotAction, SlotReport, SlotStatus};
+pub use running::{ModelMemory, PromptCacheUse, Running, SlotAction, SlotReport, SlotStatus};
 pub use vectors::{EmbedJob, Embeddings, RerankJob, Scores};
-pub use wanted::{KeepAlive, Lease, Opened, Wanted};
+pub use wanted::{KeepAlive, Lease, Opened, Wanted, kv_cache_type};
 
 /// An engine behind the server.
 ///
-/// `health`, `running`, `chat` and `complete` are called from the async runtime and must not wait for the
+/// `health`, `running`, `loading`, `chat` and `complete` are called from the async runtime and must not wait for the
 /// engine: the last two enqueue the job, or refuse it, and return. All others run on a blocking thread and may take their
 /// time.
 ///
 /// # Contract of a stream
 ///
-/// `Started`, then any number of `Text`, `Reasoning`, `ToolCallStart` and `ToolCallArguments`, then
+/// `Started`, `Progress` if the job asked for it, then any number of `Text`, `Reasoning`, `ToolCallStart` and `ToolCallArguments`, then
 /// exactly one of `Done` and `Failed`. `Failed` may come at any point, also first. In detail:
 ///
 /// * `Started` is sent once the prompt is templated, tokenized and known to fit; prefill may take
 ///   long after it.
 /// * Stop strings are the backend's work. The text of a stop string is never sent, not even a part
 ///   of it.
+/// * A tool call is complete when the next one begins, or text does.
 /// * Text is whole UTF-8: bytes of an unfinished character are held back until it is complete.
 /// * A dropped [`EventStream`] cancels the job, wherever it is: queued, in prefill, or decoding.
 pub trait Backend: Send + Sync + 'static {
@@ -81,6 +83,11 @@ pub trait Backend: Send + Sync + 'static {
     /// More about a loaded model; None: it is not loaded, or there is no more to say. Must not wait.
     fn inside(&self, _model: &str) -> Option<Inside> {
         None
+    }
+
+    /// Names of the models that are being loaded. Does not wait.
+    fn loading(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Does something with a slot of a loaded model. Blocks; a busy slot is an error.
@@ -157,6 +164,14 @@ pub enum BackendError {
     /// The queue is full.
     #[error("the queue is full")]
     Overloaded {
+        /// When trying again makes sense.
+        retry_after: Duration,
+    },
+    /// Others are in the way; the text says how.
+    #[error("{message}")]
+    Busy {
+        /// What is in the way, for the caller.
+        message: String,
         /// When trying again makes sense.
         retry_after: Duration,
     },

@@ -19,8 +19,27 @@ pub struct Running {
     pub memory: ModelMemory,
     /// Cells of the KV cache that are in use, of `card.n_ctx_total`.
     pub kv_cells_used: u32,
+    /// Prompts in main memory.
+    pub prompt_cache: PromptCacheUse,
     /// When it will be unloaded unless a request comes; None: never.
     pub expires: Option<SystemTime>,
+}
+
+/// Prompts that slots had to give up, kept in main memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PromptCacheUse {
+    /// Bytes they may take; None: no limit. 0: none are kept.
+    pub limit: Option<u64>,
+    /// Prompts.
+    pub entries: u32,
+    /// Tokens of all of them.
+    pub tokens: u64,
+    /// Bytes of all of them.
+    pub bytes: u64,
+    /// Times a job went on from one.
+    pub hits: u64,
+    /// Tokens that were not computed because of that.
+    pub tokens_saved: u64,
 }
 
 /// Bytes a loaded model occupies.

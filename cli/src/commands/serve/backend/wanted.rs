@@ -16,7 +16,8 @@ pub struct Wanted {
     /// Only a model of this very name will do. Otherwise a server of one model serves it under every name, as llama-server
     /// does; clients have `gpt-4o` and the like wired in.
     pub exact: bool,
-    /// Tokens one request may use; another number than the model is loaded with means loading it again.
+    /// Tokens one request may use; more than the model is loaded with means loading it again. Fewer do not: /api/ps and the
+    /// card say how it is loaded.
     pub n_ctx: Option<u32>,
     /// Types of the KV cache, likewise.
     pub kv: Option<KvSpec>,
@@ -70,5 +71,39 @@ impl Lease {
 impl std::fmt::Debug for Lease {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Lease")
+    }
+}
+
+/// Reads types of a KV cache as requests write them: `turbo3`, `q8_0:turbo4`, or as on the command line `q8_0/turbo4`.
+///
+/// # Errors
+/// A text that is none, with the types that there are.
+pub fn kv_cache_type(text: &str) -> Result<KvSpec, String> {
+    text.trim()
+        .replacen(':', "/", 1)
+        .to_ascii_lowercase()
+        .parse()
+        .map_err(|error: llama_turboquant::Error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kv_cache_type;
+
+    // L11
+    #[test]
+    fn kv_types_of_requests_are_one_type_or_two() {
+        for (text, expected) in [
+            ("turbo3", "turbo3"),
+            ("q8_0:turbo4", "q8_0/turbo4"),
+            ("q8_0/turbo4", "q8_0/turbo4"),
+            (" F16 ", "f16"),
+            ("turbo2:turbo2@0", "turbo2@0"),
+        ] {
+            assert_eq!(kv_cache_type(text).unwrap().to_string(), expected);
+        }
+        for text in ["", "turbo5", "q8_0:", "a:b:c"] {
+            assert!(kv_cache_type(text).unwrap_err().contains("turbo4"), "{text}");
+        }
     }
 }

@@ -1,17 +1,20 @@
 //! One loaded model: its scheduler, its template, and the jobs it takes.
 
-use super::answer::{ChatAnswer, TextAnswer};
+use super::answer::{self, ChatAnswer, Part, TextAnswer};
+use super::embed::Vectors;
+use super::score::Scorer;
+use super::slots::SlotSettings;
 use super::{RETRY_AFTER, backend_error, inside, request, saturate, submit_error};
 use crate::commands::serve::backend::{
-    Abilities, BackendError, ChatJob, ChatPrompt, CompletionJob, Event, EventSender, EventStream, Inside, KvCard,
-    ModelCard, ModelMemory, Running, SlotStatus, TokenPiece, TokenizeJob,
+    Abilities, BackendError, ChatJob, ChatPrompt, CompletionJob, EventStream, Inside, KvCard, ModelCard, ModelMemory,
+    PartSender, PromptCacheUse, Running, SlotStatus, TextPiece, TokenPiece, TokenizeJob,
 };
 use crate::commands::serve::state::unix_time;
 use crate::settings::{ModelSettings, human_bytes};
 use llama_turboquant::engine::chat::{ChatRequest, ChatTemplate};
-use llama_turboquant::generate::GenParams;
-use llama_turboquant::scheduler::{Job, JobSink, Scheduler};
-use llama_turboquant::{CancelToken, Context, KvType, Model, ModelMeta, Pooling, Token};
+use llama_turboquant::kv::LayerTypes;
+use llama_turboquant::scheduler::{Job, Scheduler, SchedulerConfig, SlotState};
+use llama_turboquant::{CancelToken, Context, KvType, Model, ModelMeta, Pooling};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -21,32 +24,52 @@ pub(super) struct Loaded {
     pub(super) template: Option<ChatTemplate>,
     pub(super) card: ModelCard,
     pub(super) inside: Inside,
-    memory: ModelMemory,
+    /// Types of the cache, layer by layer.
+    pub(super) kv: Vec<LayerTypes>,
+    pub(super) memory: ModelMemory,
+    pub(super) slots: SlotSettings,
+    pub(super) vectors: Vectors,
+    scorer: Scorer,
 }
 
 impl Loaded {
-    /// Loads a model that clients will know as `name`; at most `queue_limit` of its jobs wait. Blocks.
+    /// Loads a model that clients will know as `name`, with `template` instead of its own where there is one; at most
+    /// `queue_limit` of its jobs wait. Blocks.
     pub(super) fn load(
         name: String,
+        template: Option<&str>,
         settings: &ModelSettings,
         queue_limit: usize,
+        slots: &SlotSettings,
         cancel: &CancelToken,
     ) -> anyhow::Result<Self> {
         let model = settings.engine.load(cancel)?;
-        let template = if model.meta().chat_template {
-            Some(ChatTemplate::from_model(&model)?)
-        } else {
-            None
+        let template = match template {
+            Some(jinja) => Some(ChatTemplate::with_override(&model, jinja)?),
+            None if model.meta().chat_template => Some(ChatTemplate::from_model(&model)?),
+            None => None,
         };
         let context = settings.create_context(&model)?;
         let memory = occupied(&context)?;
-        let card = card(name, &model, &context, template.as_ref())?;
-        let inside = inside::look(&model, &context, template.as_ref())?;
+        let mut card = card(name, &model, &context, template.as_ref())?;
+        // an encoder, whatever its file says: the engine would assert on prompts longer than a batch
+        card.abilities.completion &= memory.kv > 0;
+        let kv = context.kv().layers.clone();
         Ok(Self {
-            inside,
-            scheduler: Scheduler::start(context, queue_limit),
+            inside: inside::look(&model, &context, template.as_ref())?,
+            vectors: Vectors::new(&context, queue_limit),
+            scorer: Scorer::new(&context, queue_limit),
+            scheduler: Scheduler::with(
+                context,
+                SchedulerConfig {
+                    queue_limit,
+                    prompt_cache: slots.prompt_cache,
+                },
+            ),
+            slots: slots.clone(),
             template,
             card,
+            kv,
             memory,
         })
     }
@@ -68,60 +91,117 @@ impl Loaded {
     /// What it is doing now.
     pub(super) fn running(&self) -> Running {
         let status = self.scheduler.status();
-        let slot = |id| SlotStatus {
-            id: saturate(id),
-            busy: id < status.busy,
-            ..SlotStatus::default()
+        let slot = |slot: SlotState| SlotStatus {
+            id: saturate(slot.id),
+            busy: slot.busy,
+            n_cached: saturate(slot.n_cached),
+            n_prompt: saturate(slot.n_prompt),
+            n_prompt_done: saturate(slot.n_prompt_done),
+            n_decoded: saturate(slot.n_decoded),
         };
         Running {
             card: self.card.clone(),
-            slots: (0..status.slots).map(slot).collect(),
+            slots: self.scheduler.slots().into_iter().map(slot).collect(),
             queued: saturate(status.queued),
             queue_limit: saturate(status.queue_limit),
-            memory: self.memory,
-            kv_cells_used: 0,
+            memory: self.memory(),
+            kv_cells_used: saturate(status.cells_used),
+            prompt_cache: PromptCacheUse {
+                limit: status.prompt_cache.limit,
+                entries: saturate(status.prompt_cache.entries),
+                tokens: status.prompt_cache.tokens as u64,
+                bytes: status.prompt_cache.bytes,
+                hits: status.prompt_cache.hits,
+                tokens_saved: status.prompt_cache.tokens_saved,
+            },
             expires: None,
         }
     }
 
+    /// What it occupies, with the contexts that were made on demand.
+    fn memory(&self) -> ModelMemory {
+        let on_demand = [self.vectors.memory(), self.scorer.memory()];
+        on_demand.into_iter().fold(self.memory, |sum, part| ModelMemory {
+            weights: sum.weights,
+            kv: sum.kv + part.kv,
+            compute: sum.compute + part.compute,
+            gpu: sum.gpu + part.gpu,
+        })
+    }
+
     pub(super) fn chat(self: Arc<Self>, job: ChatJob) -> Result<EventStream, BackendError> {
         self.start(move |loaded, sender| {
+            let progress = job.generation.return_progress;
             let (prompt, params, parser, reuse_prefix) = request::chat(loaded, job)?;
-            let mut answer = ChatAnswer::new(loaded.scheduler.model().clone(), parser, Arc::clone(sender));
-            let sink = JobSink::new(move |event| answer.event(event));
-            Ok(cancellable(prompt, params, reuse_prefix, sink, sender))
+            let answer = ChatAnswer::new(loaded.scheduler.model().clone(), parser);
+            Ok(Job {
+                prompt,
+                params: params.cancel(sender.cancel_token().clone()),
+                reuse_prefix,
+                progress,
+                sink: answer::sink(answer, sender),
+            })
         })
     }
 
     pub(super) fn complete(self: Arc<Self>, job: CompletionJob) -> Result<EventStream, BackendError> {
         self.start(move |loaded, sender| {
+            let progress = job.generation.return_progress;
             let (prompt, params, echo, reuse_prefix) = request::completion(loaded, job)?;
-            let mut answer = TextAnswer::new(loaded.scheduler.model().clone(), echo, Arc::clone(sender));
-            let sink = JobSink::new(move |event| answer.event(event));
-            Ok(cancellable(prompt, params, reuse_prefix, sink, sender))
+            let echo = match (echo, params.logprobs) {
+                (None, _) => None,
+                (Some(text), None) => Some(TextPiece {
+                    text,
+                    logprobs: Vec::new(),
+                }),
+                (Some(text), Some(top)) => {
+                    let mut logprobs = loaded.scorer.score(&prompt, top, sender.cancel_token())?;
+                    // a token that the tokenizer put before the text is no part of it, and offsets count the text
+                    if let Some(first) = logprobs.first_mut()
+                        && !text.starts_with(&first.token)
+                    {
+                        first.token.clear();
+                        first.bytes.clear();
+                    }
+                    Some(TextPiece { text, logprobs })
+                }
+            };
+            let answer = TextAnswer::new(loaded.scheduler.model().clone(), echo);
+            Ok(Job {
+                prompt,
+                params: params.cancel(sender.cancel_token().clone()),
+                reuse_prefix,
+                progress,
+                sink: answer::sink(answer, sender),
+            })
         })
     }
 
     /// Prepares a job off the async runtime (templates and tokenizers take their time) and queues it.
     fn start(
         self: Arc<Self>,
-        prepare: impl FnOnce(&Loaded, &Arc<EventSender>) -> Result<Job, BackendError> + Send + 'static,
+        prepare: impl FnOnce(&Loaded, &PartSender<Part>) -> Result<Job, BackendError> + Send + 'static,
     ) -> Result<EventStream, BackendError> {
+        if !self.card.abilities.completion {
+            return Err(BackendError::NotSupported(
+                "this model writes no text; it was made for embeddings or reranking: use /v1/embeddings or /v1/rerank"
+                    .into(),
+            ));
+        }
         let status = self.scheduler.status();
         if status.queued >= status.queue_limit {
             return Err(BackendError::Overloaded {
                 retry_after: RETRY_AFTER,
             });
         }
-        // An answer has at most a few events per token, so this channel cannot fill up: the engine never waits for a
-        // client, and what a slow one costs is bounded by its context.
-        let (sender, stream) = EventStream::channel(4 * self.card.n_ctx as usize + 64);
-        let sender = Arc::new(sender);
+        // An answer has at most an event per token, so what a slow client costs is bounded by its context, and the engine
+        // never waits for it.
+        let (sender, stream) = answer::stream();
         tokio::task::spawn_blocking(move || {
             let queued = prepare(&self, &sender)
                 .and_then(|job| self.scheduler.submit(job).map_err(|(error, _)| submit_error(error)));
             if let Err(error) = queued {
-                let _ = sender.try_send(Event::Failed(error)); // if the client has gone, nobody needs to know
+                sender.send(Part::Failed(error)); // if the client has gone, nobody needs to know
             }
         });
         Ok(stream)
@@ -223,14 +303,4 @@ fn majority(types: impl Iterator<Item = KvType>) -> String {
         .iter()
         .max_by_key(|ty| types.iter().filter(|other| other == ty).count());
     most.map_or_else(|| "none".into(), ToString::to_string)
-}
-
-/// A job that ends when its client has gone.
-fn cancellable(prompt: Vec<Token>, params: GenParams, reuse_prefix: bool, sink: JobSink, client: &EventSender) -> Job {
-    Job {
-        prompt,
-        params: params.cancel(client.cancel_token().clone()),
-        reuse_prefix,
-        sink,
-    }
 }

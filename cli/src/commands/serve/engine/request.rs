@@ -1,12 +1,12 @@
 //! Jobs of the HTTP layer as the library takes them.
 
-use super::{backend_error, loaded::Loaded};
+use super::{backend_error, infill, loaded::Loaded};
 use crate::commands::serve::backend::{self, BackendError, ChatJob, ChatPrompt, CompletionJob, Constraint, Prompt};
+use llama_turboquant::Token;
 use llama_turboquant::engine::chat::{ChatParser, ChatRequest, ChatTemplate, ToolChoice};
 use llama_turboquant::engine::grammar::Grammar;
 use llama_turboquant::engine::sampler::SamplingParams;
 use llama_turboquant::generate::GenParams;
-use llama_turboquant::{Model, Token};
 use serde_json::{Value, json};
 
 /// What sampling and limits a request asks for; the constraint is added by whoever knows the template.
@@ -63,6 +63,8 @@ fn chat_request(prompt: ChatPrompt) -> ChatRequest {
         parallel_tool_calls: prompt.parallel_tool_calls,
         enable_thinking: prompt.thinking,
         reasoning_effort: prompt.reasoning_effort,
+        reasoning_format: prompt.reasoning_format,
+        continue_final_message: prompt.continue_last.then_some(Value::Bool(true)),
         ..ChatRequest::new()
     };
     if let Some(Value::Object(kwargs)) = prompt.template_kwargs {
@@ -93,27 +95,28 @@ pub(super) fn completion(loaded: &Loaded, job: CompletionJob) -> Result<Completi
     if let Some(grammar) = grammar {
         params = params.grammar(&grammar.map_err(backend_error)?);
     }
-    if job.echo && job.generation.logprobs.is_some() {
-        return Err(BackendError::NotSupported(
-            "echo together with logprobs is not supported".into(),
-        ));
-    }
-    let tokens = tokens(model, &job.prompt)?;
+    let tokens = tokens(loaded, &job)?;
     check_room(loaded, &tokens)?;
     let echo = match job.prompt {
         _ if !job.echo => None,
         Prompt::Text(text) => Some(text),
         Prompt::Tokens(tokens) => Some(model.detokenize(&tokens, true).map_err(backend_error)?),
-        Prompt::Infill(_) => None,
+        Prompt::Infill(infill) => Some(infill.prompt),
     };
     Ok((tokens, params, echo, job.generation.cache_prompt))
 }
 
-fn tokens(model: &Model, prompt: &Prompt) -> Result<Vec<Token>, BackendError> {
-    let tokens = match prompt {
+fn tokens(loaded: &Loaded, job: &CompletionJob) -> Result<Vec<Token>, BackendError> {
+    let model = loaded.scheduler.model();
+    let tokens = match &job.prompt {
         Prompt::Text(text) => model.tokenize(text, true, true).map_err(backend_error)?,
         Prompt::Tokens(tokens) => tokens.clone(),
-        Prompt::Infill(_) => return Err(BackendError::NotSupported("infill is not supported yet".into())),
+        Prompt::Infill(infill) => {
+            // half of the context at least is for the prompt, however much the answer may take
+            let n_ctx = loaded.card.n_ctx as usize;
+            let answer = job.generation.max_tokens.map_or(0, |n| n as usize).min(n_ctx / 2);
+            infill::tokens(model, infill, n_ctx.saturating_sub(answer + 1))?
+        }
     };
     if !tokens.is_empty() {
         return Ok(tokens);

@@ -37,6 +37,8 @@ struct Message {
     content: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<Call>,
 }
@@ -84,7 +86,7 @@ impl ChatAnswer {
             choices: gathered
                 .into_iter()
                 .enumerate()
-                .map(|(index, part)| part.choice(index))
+                .map(|(index, part)| part.choice(index, state.settings.reasoning_alias))
                 .collect(),
             usage: tally.usage(),
             timings: tally.timings(),
@@ -95,7 +97,7 @@ impl ChatAnswer {
 impl Gathered {
     fn add(&mut self, event: Event, named_tool: bool) {
         match event {
-            Event::Started { .. } | Event::Failed(_) => {}
+            Event::Started { .. } | Event::Progress(_) | Event::Failed(_) => {}
             Event::Text(piece) => {
                 self.text.push_str(&piece.text);
                 self.logprobs.extend(piece.logprobs);
@@ -122,16 +124,18 @@ impl Gathered {
         }
     }
 
-    fn choice(mut self, index: usize) -> Choice {
+    fn choice(mut self, index: usize, reasoning_alias: bool) -> Choice {
         // A call without arguments is a call with none, and clients parse what they get.
         for call in self.calls.iter_mut().filter(|call| call.function.arguments.is_empty()) {
             call.function.arguments.push_str("{}");
         }
         let calls_only = self.text.is_empty() && !self.calls.is_empty();
+        let reasoning = Some(self.reasoning).filter(|reasoning| !reasoning.is_empty());
         let message = Message {
             role: "assistant",
             content: Some(self.text).filter(|_| !calls_only),
-            reasoning_content: Some(self.reasoning).filter(|reasoning| !reasoning.is_empty()),
+            reasoning: reasoning.clone().filter(|_| reasoning_alias),
+            reasoning_content: reasoning,
             tool_calls: self.calls,
         };
         let logprobs = ChatLogprobs::new(self.logprobs);

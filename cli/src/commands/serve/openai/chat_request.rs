@@ -62,8 +62,10 @@ impl ChatRequest {
 fn prompt(fields: Fields<'_>, card: &ModelCard) -> Result<(ChatPrompt, bool), ApiError> {
     let tools = tools(fields)?;
     let (thinking, reasoning_effort) = reasoning(fields)?;
+    let messages = messages(fields, card)?;
     let prompt = ChatPrompt {
-        messages: messages(fields, card)?,
+        continue_last: continue_last(fields, &messages)?,
+        messages,
         tools: tools.tools,
         tool_choice: tools.choice,
         parallel_tool_calls: fields.bool("parallel_tool_calls")?,
@@ -72,8 +74,41 @@ fn prompt(fields: Fields<'_>, card: &ModelCard) -> Result<(ChatPrompt, bool), Ap
         template_kwargs: fields
             .object("chat_template_kwargs")?
             .map(|kwargs| Value::Object(kwargs.0.clone())),
+        reasoning_format: reasoning_format(fields)?,
     };
     Ok((prompt, tools.named))
+}
+
+/// A conversation that ends with the assistant's text is to be gone on with, as llama-server has it,
+/// unless the caller says otherwise.
+fn continue_last(fields: Fields<'_>, messages: &Value) -> Result<bool, ApiError> {
+    let possible = messages.as_array().is_some_and(|messages| ends_open(messages));
+    match fields.bool("continue_final_message")? {
+        Some(true) if !possible => Err(ApiError::param(
+            "continue_final_message",
+            "needs a last message of the assistant's, with content and without tool calls",
+        )),
+        given => Ok(given.unwrap_or(possible)),
+    }
+}
+
+/// Whether the last message is a text of the assistant's, which could go on.
+pub fn ends_open(messages: &[Value]) -> bool {
+    messages.last().is_some_and(|last| {
+        let empty = last["content"].is_null() || last["content"] == "";
+        last["role"] == "assistant" && !empty && last.get("tool_calls").is_none()
+    })
+}
+
+/// What becomes of reasoning, in llama-server's words.
+fn reasoning_format(fields: Fields<'_>) -> Result<Option<String>, ApiError> {
+    match fields.str("reasoning_format")? {
+        Some(format) if !["none", "auto", "deepseek", "deepseek-legacy"].contains(&format) => Err(ApiError::param(
+            "reasoning_format",
+            "must be none, auto, deepseek or deepseek-legacy",
+        )),
+        format => Ok(format.map(str::to_owned)),
+    }
 }
 
 /// Reads `reasoning_effort`, and `think` as Ollama's clients send it: a truth value or an effort.

@@ -6,7 +6,9 @@ use crate::commands::serve::backend::{Done, Event};
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::ids::new_id;
 use crate::commands::serve::openai::chat_request::ChatRequest;
-use crate::commands::serve::openai::parts::{ChatLogprobs, Head, Tally, TimingsBlock, UsageBlock, finish_reason};
+use crate::commands::serve::openai::parts::{
+    ChatLogprobs, Head, ProgressBlock, Tally, TimingsBlock, UsageBlock, finish_reason,
+};
 use crate::commands::serve::sse;
 use crate::commands::serve::state::AppState;
 use crate::commands::serve::stream::{Dialect, Frames};
@@ -16,6 +18,7 @@ pub struct ChatStream {
     head: Head,
     include_usage: bool,
     named_tool: bool,
+    reasoning_alias: bool,
     tally: Tally,
     /// Per choice, per tool call: whether arguments were sent.
     calls: Vec<Vec<(u32, bool)>>,
@@ -31,6 +34,8 @@ struct Chunk<'a> {
     usage: Option<UsageBlock>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timings: Option<TimingsBlock>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_progress: Option<ProgressBlock>,
 }
 
 #[derive(Serialize)]
@@ -50,6 +55,8 @@ struct Delta<'a> {
     content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_calls: Option<[CallDelta<'a>; 1]>,
 }
@@ -80,6 +87,7 @@ impl ChatStream {
             head: Head::new("chatcmpl-", "chat.completion.chunk", &request.model, state),
             include_usage: request.delivery.include_usage,
             named_tool: request.named_tool,
+            reasoning_alias: state.settings.reasoning_alias,
             tally: Tally::new(choices, choices),
             calls: vec![Vec::new(); choices],
             unfinished: choices,
@@ -127,6 +135,7 @@ impl ChatStream {
             choices,
             usage,
             timings,
+            prompt_progress: None,
         }));
     }
 
@@ -170,6 +179,21 @@ impl Dialect for ChatStream {
     fn event(&mut self, choice: usize, event: Event, out: &mut Frames) {
         match event {
             Event::Started { .. } | Event::Failed(_) => {}
+            Event::Progress(progress) => {
+                let choice = ChunkChoice {
+                    index: choice,
+                    delta: Delta::default(),
+                    logprobs: None,
+                    finish_reason: None,
+                };
+                out.push_back(sse::data(&Chunk {
+                    head: &self.head,
+                    choices: &[choice],
+                    usage: None,
+                    timings: None,
+                    prompt_progress: Some(progress.into()),
+                }));
+            }
             Event::Text(piece) => {
                 let delta = Delta {
                     content: Some(&piece.text),
@@ -180,6 +204,7 @@ impl Dialect for ChatStream {
             Event::Reasoning(text) => {
                 let delta = Delta {
                     reasoning_content: Some(&text),
+                    reasoning: self.reasoning_alias.then_some(&text),
                     ..Delta::default()
                 };
                 self.delta(choice, delta, None, out);

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::generation::{self, Delivery, MAX_LOGPROBS};
-use crate::commands::serve::backend::{CompletionJob, ModelCard, Prompt};
+use super::prompts::prompts;
+use crate::commands::serve::backend::{CompletionJob, Infill, ModelCard, Prompt};
 use crate::commands::serve::body::Fields;
 use crate::commands::serve::choices::Job;
 use crate::commands::serve::error::ApiError;
@@ -26,6 +27,20 @@ impl CompletionRequest {
     /// Checks a body; returns the job of each choice with it.
     pub fn parse(body: &Map<String, Value>, card: &ModelCard, state: &AppState) -> Result<(Self, Vec<Job>), ApiError> {
         let fields = Fields(body);
+        let prompts = match fields.str("suffix")?.filter(|suffix| !suffix.is_empty()) {
+            None => prompts(fields, "prompt", card)?,
+            Some(suffix) => infills(fields, suffix, card)?,
+        };
+        Self::with_prompts(fields, prompts, card, state)
+    }
+
+    /// The same for prompts that were read from other fields.
+    pub fn with_prompts(
+        fields: Fields<'_>,
+        prompts: Vec<Prompt>,
+        card: &ModelCard,
+        state: &AppState,
+    ) -> Result<(Self, Vec<Job>), ApiError> {
         let n = generation::n(fields, card)?;
         if fields
             .int("best_of", 1..=i64::from(i32::MAX))?
@@ -36,14 +51,10 @@ impl CompletionRequest {
                 "is not supported, except when it equals 'n'",
             ));
         }
-        if fields.str("suffix")?.is_some_and(|suffix| !suffix.is_empty()) {
-            return Err(ApiError::param("suffix", "is not supported"));
-        }
         let mut generation = generation::generation(fields, card)?;
         generation.logprobs = fields.int("logprobs", 0..=MAX_LOGPROBS)?;
         let echo = fields.bool("echo")?.unwrap_or(false);
 
-        let prompts = prompts(fields, card)?;
         let limit = state.settings.max_choices;
         if prompts.len().saturating_mul(n) > limit {
             return Err(ApiError::param(
@@ -76,31 +87,24 @@ impl CompletionRequest {
     }
 }
 
-/// A string, strings, tokens, or lists of tokens.
-fn prompts(fields: Fields<'_>, card: &ModelCard) -> Result<Vec<Prompt>, ApiError> {
-    let wrong = |message: &str| ApiError::param("prompt", message);
-    let value = fields.get("prompt").ok_or_else(|| wrong("is required"))?;
-    let token = |value: &Value| {
-        card.token(value)
-            .ok_or_else(|| wrong("has a token that is not in the vocabulary"))
-    };
-    let tokens = |values: &[Value]| {
-        values
-            .iter()
-            .map(token)
-            .collect::<Result<Vec<_>, _>>()
-            .map(Prompt::Tokens)
-    };
-    let prompt = |value: &Value| match value {
-        Value::String(text) => Ok(Prompt::Text(text.clone())),
-        Value::Array(items) if items.is_empty() => Err(wrong("has an empty list of tokens")),
-        Value::Array(items) => tokens(items),
-        _ => Err(wrong("must be a string, or a list of strings, tokens or token lists")),
-    };
-    match value.as_array().map(Vec::as_slice) {
-        Some([]) => Err(wrong("must not be empty")),
-        // A flat list of numbers is one prompt.
-        None | Some([Value::Number(_), ..]) => Ok(vec![prompt(value)?]),
-        Some(items) => items.iter().map(prompt).collect(),
+/// `suffix` makes the end of the prompt a place to fill.
+fn infills(fields: Fields<'_>, suffix: &str, card: &ModelCard) -> Result<Vec<Prompt>, ApiError> {
+    let wrong = |message: &str| ApiError::param("suffix", message);
+    if !card.abilities.insert {
+        return Err(wrong(
+            "is not supported: this model has no tokens for fill-in-the-middle prompts",
+        ));
     }
+    if fields.bool("echo")?.unwrap_or(false) {
+        return Err(wrong("cannot be combined with 'echo'"));
+    }
+    let infill = |prompt| match prompt {
+        Prompt::Text(prefix) => Ok(Prompt::Infill(Box::new(Infill {
+            prefix,
+            suffix: suffix.to_owned(),
+            ..Infill::default()
+        }))),
+        _ => Err(wrong("needs a prompt of text, not of tokens")),
+    };
+    prompts(fields, "prompt", card)?.into_iter().map(infill).collect()
 }

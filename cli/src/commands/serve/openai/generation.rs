@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::sampling::{sampling, seed_for};
-use crate::commands::serve::backend::{Constraint, Generation, ModelCard, Wanted};
+use crate::commands::serve::backend::{Constraint, Generation, ModelCard, Wanted, kv_cache_type};
 use crate::commands::serve::body::Fields;
 use crate::commands::serve::error::ApiError;
+use crate::commands::serve::keep_alive;
 
 /// Stop strings one request may have; OpenAI allows 4.
 const MAX_STOP: usize = 64;
@@ -13,9 +14,27 @@ const MAX_STOP: usize = 64;
 /// Most alternatives per token that can be asked for, as with OpenAI.
 pub const MAX_LOGPROBS: i64 = 20;
 
-/// Reads which model is meant, and how long it is to stay loaded.
+/// Reads which model is meant, how it is to be loaded, and how long it is to stay so.
+///
+/// `keep_alive`, `options.num_ctx` and `options.kv_cache_type` are Ollama's and ours; OpenAI's clients send none of them. Other
+/// `options` are left alone here.
 pub fn wanted(fields: Fields<'_>) -> Result<Wanted, ApiError> {
-    Ok(Wanted::named(fields.str("model")?))
+    let options = fields.get("options").and_then(Value::as_object).map(Fields);
+    let (n_ctx, kv) = match options {
+        Some(options) => (
+            options.int("num_ctx", 1..=i64::from(i32::MAX))?,
+            options.str("kv_cache_type")?,
+        ),
+        None => (None, None),
+    };
+    let kv = kv.map(kv_cache_type).transpose();
+    let keep_alive = fields.get("keep_alive").map(keep_alive::from_json).transpose();
+    Ok(Wanted {
+        n_ctx,
+        kv: kv.map_err(|error| ApiError::param("kv_cache_type", format_args!("is wrong: {error}")))?,
+        keep_alive: keep_alive.map_err(|error| ApiError::param("keep_alive", format_args!("is wrong: {error}")))?,
+        ..Wanted::named(fields.str("model")?)
+    })
 }
 
 /// How the answer is to be delivered.
@@ -45,10 +64,11 @@ pub fn generation(fields: Fields<'_>, card: &ModelCard) -> Result<Generation, Ap
         model: card.id.clone(),
         sampling: sampling(fields, card)?,
         max_tokens: max_tokens(fields)?,
-        stop: stop(fields)?,
+        stop: stop(fields, "stop")?,
         logprobs: None,
         constraint: constraint(fields)?,
         cache_prompt: fields.bool("cache_prompt")?.unwrap_or(true),
+        return_progress: fields.bool("return_progress")?.unwrap_or(false),
         ignore_eos: fields.bool("ignore_eos")?.unwrap_or(false),
     })
 }
@@ -82,9 +102,10 @@ fn max_tokens(fields: Fields<'_>) -> Result<Option<u32>, ApiError> {
     Ok(limit.and_then(|limit| u32::try_from(limit).ok()))
 }
 
-fn stop(fields: Fields<'_>) -> Result<Vec<String>, ApiError> {
-    let wrong = || ApiError::param("stop", "must be a string or an array of strings");
-    let stop = match fields.get("stop") {
+/// Reads the stop strings, which each dialect has under a `name` of its own.
+pub fn stop(fields: Fields<'_>, name: &str) -> Result<Vec<String>, ApiError> {
+    let wrong = || ApiError::param(name, "must be a string or an array of strings");
+    let stop = match fields.get(name) {
         None => Vec::new(),
         Some(Value::String(stop)) => vec![stop.clone()],
         Some(Value::Array(stops)) => stops
@@ -95,7 +116,7 @@ fn stop(fields: Fields<'_>) -> Result<Vec<String>, ApiError> {
     };
     if stop.len() > MAX_STOP {
         return Err(ApiError::param(
-            "stop",
+            name,
             format_args!("may have at most {MAX_STOP} entries"),
         ));
     }

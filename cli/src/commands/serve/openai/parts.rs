@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use crate::commands::serve::backend::{Alternative, Done, Finish, Timings, TokenLogprob, Usage};
+use crate::commands::serve::backend::{Alternative, Done, Finish, Progress, Timings, TokenLogprob, Usage};
 use crate::commands::serve::ids::new_id;
 use crate::commands::serve::state::{AppState, unix_time};
 
@@ -103,6 +103,26 @@ impl Tally {
     }
 }
 
+/// The `prompt_progress` block, as llama-server has it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ProgressBlock {
+    total: u32,
+    cache: u32,
+    processed: u32,
+    time_ms: f64,
+}
+
+impl From<Progress> for ProgressBlock {
+    fn from(progress: Progress) -> Self {
+        Self {
+            total: progress.total,
+            cache: progress.cached,
+            processed: progress.processed,
+            time_ms: progress.time_ms,
+        }
+    }
+}
+
 /// The `timings` block, as llama-server has it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TimingsBlock {
@@ -159,8 +179,9 @@ pub struct ChatLogprobs {
     content: Vec<ChatToken>,
 }
 
+/// A token with its log probability.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-struct ChatToken {
+pub struct ChatToken {
     token: String,
     logprob: f32,
     bytes: Vec<u8>,
@@ -201,6 +222,11 @@ impl ChatLogprobs {
         Some(Self {
             content: content.collect(),
         })
+    }
+
+    /// The tokens alone.
+    pub fn into_tokens(self) -> Vec<ChatToken> {
+        self.content
     }
 }
 

@@ -3,23 +3,57 @@
 use serde_json::Value;
 
 use llama_turboquant::Token;
-use llama_turboquant::engine::sampler::SamplingParams;
+use llama_turboquant::engine::sampler::{SamplerKind, SamplingParams};
 
 use crate::commands::serve::backend::ModelCard;
 use crate::commands::serve::body::Fields;
 use crate::commands::serve::error::ApiError;
 
+/// Sequence breakers one request may have; the engine tokenizes each of them.
+const MAX_BREAKERS: usize = 64;
+
+/// llama-server's letters for samplers.
+const LETTERS: [(char, SamplerKind); 10] = [
+    ('e', SamplerKind::Penalties),
+    ('d', SamplerKind::Dry),
+    ('s', SamplerKind::TopNSigma),
+    ('k', SamplerKind::TopK),
+    ('y', SamplerKind::TypicalP),
+    ('p', SamplerKind::TopP),
+    ('m', SamplerKind::MinP),
+    ('x', SamplerKind::Xtc),
+    ('t', SamplerKind::Temperature),
+    ('a', SamplerKind::AdaptiveP),
+];
+
 /// Reads the fields that steer the choice of tokens.
 pub fn sampling(fields: Fields<'_>, card: &ModelCard) -> Result<SamplingParams, ApiError> {
     let top_k: Option<i32> = fields.int("top_k", -1..=i64::from(i32::MAX))?;
     let look_back = -1..=i64::from(i32::MAX);
+    let budget = -1..=i64::from(i32::MAX);
     Ok(SamplingParams {
         temperature: fields.float("temperature", 0.0..=100.0)?,
         top_p: fields.float("top_p", 0.0..=1.0)?,
         // llama-server takes every k below 1 for "off".
         top_k: top_k.map(|k| k.max(0)),
         min_p: fields.float("min_p", 0.0..=1.0)?,
-        typical_p: fields.float("typical_p", 0.0..=1.0)?,
+        typical_p: match fields.float("typical_p", 0.0..=1.0)? {
+            None => fields.float("typ_p", 0.0..=1.0)?,
+            given => given,
+        },
+        min_keep: fields.int("min_keep", 0..=i64::from(i32::MAX))?,
+        dynatemp_range: fields.float("dynatemp_range", 0.0..=100.0)?,
+        dynatemp_exponent: fields.float("dynatemp_exponent", 0.0..=100.0)?,
+        // Negative: off.
+        adaptive_target: fields.float("adaptive_target", -1.0..=1.0)?,
+        adaptive_decay: fields.float("adaptive_decay", 0.0..=0.99)?,
+        dry_sequence_breakers: breakers(fields)?,
+        samplers: samplers(fields)?,
+        reasoning_budget: match fields.int("thinking_budget_tokens", budget.clone())? {
+            None => fields.int("reasoning_budget", budget)?,
+            given => given,
+        },
+        reasoning_budget_message: fields.str("reasoning_budget_message")?.map(str::to_owned),
         top_n_sigma: fields.float("top_n_sigma", -1.0..=100.0)?,
         // Logits are divided by it, so it must stay away from zero. The second name is that of
         // Hugging Face and vLLM.
@@ -43,6 +77,56 @@ pub fn sampling(fields: Fields<'_>, card: &ModelCard) -> Result<SamplingParams, 
         logit_bias: Some(logit_bias(fields, card)?).filter(|biases| !biases.is_empty()),
         ..SamplingParams::default()
     })
+}
+
+/// Texts at which DRY stops looking for repetitions.
+fn breakers(fields: Fields<'_>) -> Result<Option<Vec<String>>, ApiError> {
+    let wrong = |message: String| ApiError::param("dry_sequence_breakers", message);
+    let Some(given) = fields.array("dry_sequence_breakers")? else {
+        return Ok(None);
+    };
+    if given.len() > MAX_BREAKERS {
+        return Err(wrong(format!("may have at most {MAX_BREAKERS} entries")));
+    }
+    let breaker = |value: &Value| {
+        let text = value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        text.ok_or_else(|| wrong("must be an array of non-empty strings".into()))
+    };
+    given.iter().map(breaker).collect::<Result<_, _>>().map(Some)
+}
+
+/// The samplers to apply, in order: names, or llama-server's letters for them.
+fn samplers(fields: Fields<'_>) -> Result<Option<Vec<SamplerKind>>, ApiError> {
+    let unknown = |name: &str| {
+        ApiError::param(
+            "samplers",
+            format_args!(
+                "names '{name}'; known are penalties, dry, top_n_sigma, top_k, typ_p, top_p, min_p, xtc, temperature \
+                 and adaptive_p"
+            ),
+        )
+    };
+    let named = |name: &str| serde_json::from_value(Value::from(name)).map_err(|_| unknown(name));
+    match fields.get("samplers") {
+        None => Ok(None),
+        Some(Value::String(letters)) => letters
+            .chars()
+            .map(|letter| {
+                let known = LETTERS.iter().find(|(known, _)| *known == letter);
+                known.map(|(_, kind)| *kind).ok_or_else(|| unknown(&letter.to_string()))
+            })
+            .collect::<Result<_, _>>()
+            .map(Some),
+        Some(Value::Array(names)) => names
+            .iter()
+            .map(|name| named(name.as_str().unwrap_or_default()))
+            .collect::<Result<_, _>>()
+            .map(Some),
+        Some(_) => Err(ApiError::param(
+            "samplers",
+            "must be an array of names or a string of letters",
+        )),
+    }
 }
 
 /// The seed. Clients send up to 64 bits and the engine takes 32: larger ones are folded, so that

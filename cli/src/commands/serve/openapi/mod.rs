@@ -22,8 +22,11 @@ pub fn document() -> Result<Value, serde_json::Error> {
     let mut by_path: Map<String, Value> = Map::new();
     for operation in paths::all() {
         for path in operation.paths() {
+            // axum's sign for "the rest of the path", which the document has no word for
+            let path = path.replace("{*", "{");
+            let described = operation.describe(&path);
             let methods = by_path.entry(path).or_insert_with(|| json!({}));
-            methods[operation.method()] = operation.describe(path);
+            methods[operation.method()] = described;
         }
     }
     Ok(json!({

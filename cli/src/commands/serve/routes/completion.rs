@@ -7,13 +7,13 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde::Serialize;
 
-use crate::commands::serve::backend::{Done, Event, Finish};
+use crate::commands::serve::backend::{Done, Event, Finish, Opened};
 use crate::commands::serve::body::{Body, Fields};
-use crate::commands::serve::choices::Choices;
+use crate::commands::serve::choices::{Choices, Job};
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::openai::completion_request::CompletionRequest;
 use crate::commands::serve::openai::generation::wanted;
-use crate::commands::serve::openai::parts::TimingsBlock;
+use crate::commands::serve::openai::parts::{ProgressBlock, TimingsBlock};
 use crate::commands::serve::sse;
 use crate::commands::serve::state::AppState;
 use crate::commands::serve::stream::{self, Dialect, Frames};
@@ -26,7 +26,17 @@ pub fn router() -> Router<AppState> {
 async fn complete(State(state): State<AppState>, Body(body): Body) -> Result<Response, ApiError> {
     let model = state.open(wanted(Fields(&body))?).await?;
     let (request, jobs) = CompletionRequest::parse(&body, &model.card, &state)?;
-    let mut choices = Choices::start(&state, &model, jobs)?;
+    answer(&state, &model, request, jobs).await
+}
+
+/// Runs the jobs and answers in this form.
+pub(super) async fn answer(
+    state: &AppState,
+    model: &Opened,
+    request: CompletionRequest,
+    jobs: Vec<Job>,
+) -> Result<Response, ApiError> {
+    let mut choices = Choices::start(state, model, jobs)?;
     if request.delivery.stream {
         let answer = NativeStream { model: request.model };
         return stream::respond(choices, answer, state.settings.ping_interval).await;
@@ -99,6 +109,8 @@ struct Piece<'a> {
     index: usize,
     content: &'a str,
     stop: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_progress: Option<ProgressBlock>,
 }
 
 struct NativeStream {
@@ -119,8 +131,15 @@ impl Dialect for NativeStream {
                     index,
                     content,
                     stop: false,
+                    prompt_progress: None,
                 }));
             }
+            Event::Progress(progress) => out.push_back(sse::data(&Piece {
+                index,
+                content: "",
+                stop: false,
+                prompt_progress: Some(progress.into()),
+            })),
             Event::Done(done) => {
                 let answer = Answer::new(index, String::new(), &self.model, *done);
                 out.push_back(sse::data(&answer));

@@ -34,12 +34,21 @@ async fn retrieve(State(state): State<AppState>, Path(id): Path<String>) -> Resu
 async fn described(state: &AppState) -> Result<Vec<Value>, ApiError> {
     let backend = state.backend.clone();
     let offers = blocking(move || backend.offers()).await?;
-    let running = state.backend.running();
-    let loaded = |offer: &Offer| running.iter().find(|running| running.card.id == offer.id);
-    Ok(offers.iter().map(|offer| describe(offer, loaded(offer))).collect())
+    let (running, loading) = (state.backend.running(), state.backend.loading());
+    let describe = |offer: &Offer| {
+        let running = running.iter().find(|running| running.card.id == offer.id);
+        // one that is loaded again is both
+        let status = match running {
+            _ if loading.contains(&offer.id) => "loading",
+            Some(_) => "loaded",
+            None => "unloaded",
+        };
+        describe(offer, running, status)
+    };
+    Ok(offers.iter().map(describe).collect())
 }
 
-fn describe(offer: &Offer, running: Option<&Running>) -> Value {
+fn describe(offer: &Offer, running: Option<&Running>, status: &str) -> Value {
     let created = offer
         .modified
         .duration_since(UNIX_EPOCH)
@@ -49,6 +58,7 @@ fn describe(offer: &Offer, running: Option<&Running>) -> Value {
         "object": "model",
         "created": created,
         "owned_by": "turboquant",
+        "status": { "value": status },
         "meta": {
             "n_vocab": offer.n_vocab,
             "n_ctx": running.map(|running| running.card.n_ctx),

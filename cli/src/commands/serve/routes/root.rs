@@ -1,15 +1,16 @@
-//! `GET /`: a line for whoever opens the address in a browser.
+//! `GET /`: the line by which Ollama's clients tell that a server is there.
 
 use axum::Router;
 use axum::routing::get;
 
 use crate::commands::serve::state::AppState;
 
-/// The route.
+/// The route; axum answers HEAD along with GET.
 pub fn router() -> Router<AppState> {
     Router::new().route("/", get(root))
 }
 
+/// Compared byte for byte by some clients, so without a line feed.
 async fn root() -> &'static str {
-    "turboquant is running. The OpenAI API is at /v1.\n"
+    "Ollama is running"
 }

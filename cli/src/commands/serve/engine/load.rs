@@ -1,0 +1,325 @@
+//! Loading one model of the pool: what a request demands, the room it takes, and the load itself.
+
+use super::heads::{Head, reason};
+use super::loaded::Loaded;
+use super::memory::Plan;
+use super::pool::Pool;
+use super::residents::{Loading, Resident, State};
+use crate::commands::serve::backend::{BackendError, CancelToken, KeepAlive, Wanted, kv_cache_type};
+use crate::settings::{CacheType, ModelSettings, human_bytes};
+use crate::store::Entry;
+use llama_turboquant::kv::LayerTypes;
+use llama_turboquant::{Error, KvSpec};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// A model that was loaded for somebody stays at least this long, so that whoever waited for it can take its lease.
+const HANDOVER: Duration = Duration::from_secs(5);
+
+/// How a request wants its model loaded. What it leaves open is as the server's settings say, or as the model is loaded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Demand {
+    /// Tokens one request may use, at least.
+    n_ctx: Option<u32>,
+    /// Types of the KV cache.
+    kv: Option<KvSpec>,
+    /// What they are, layer by layer.
+    layers: Option<Vec<LayerTypes>>,
+}
+
+impl Demand {
+    /// Whether every load will do.
+    pub(super) fn is_open(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// A context longer than asked for will do: what a request may use is the same, and loading a model again costs more
+    /// than its memory.
+    pub(super) fn is_met_by(&self, loaded: &Loaded) -> bool {
+        self.n_ctx.is_none_or(|n_ctx| n_ctx <= loaded.card.n_ctx)
+            && self.layers.as_ref().is_none_or(|layers| *layers == loaded.kv)
+    }
+}
+
+impl fmt::Display for Demand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.n_ctx, self.kv) {
+            (Some(n_ctx), Some(kv)) => write!(f, "for {n_ctx} tokens and with the KV cache {kv}"),
+            (Some(n_ctx), None) => write!(f, "for {n_ctx} tokens"),
+            (None, Some(kv)) => write!(f, "with the KV cache {kv}"),
+            (None, None) => f.write_str("because its file has changed or its engine has failed"),
+        }
+    }
+}
+
+impl Pool {
+    /// What a request demands of a model: its own wishes first, then what an alias says. Checked against the head of the
+    /// file, so that a mistake costs no model that is loaded.
+    pub(super) fn demand(&self, entry: &Entry, wanted: &Wanted) -> Result<Demand, BackendError> {
+        let head = self.head(entry)?;
+        let meta = &head.meta;
+        let option = |name: &str| entry.parameters.get(name);
+        let n_ctx = wanted.n_ctx.or_else(|| {
+            let n_ctx = option("num_ctx").and_then(serde_json::Value::as_u64)?;
+            u32::try_from(n_ctx).ok()
+        });
+        let kv = match (wanted.kv, option("kv_cache_type").and_then(serde_json::Value::as_str)) {
+            (Some(kv), _) => Some(kv),
+            (None, Some(text)) => Some(kv_cache_type(text).map_err(BackendError::invalid)?),
+            (None, None) => None,
+        };
+        let most = meta.n_ctx_train.max(self.settings.context.n_ctx);
+        if let Some(n_ctx) = n_ctx.filter(|&n_ctx| n_ctx > most) {
+            // at every request that asks for it: what it gets is on the card
+            tracing::debug!(
+                "model `{}`: a context of {n_ctx} tokens was asked for; it gets {most}, for which it was trained",
+                entry.name
+            );
+        }
+        let mut demand = Demand {
+            n_ctx: n_ctx.map(|n_ctx| n_ctx.clamp(1, most)),
+            kv,
+            layers: None,
+        };
+        if kv.is_some() {
+            let cache = self.settings_for(entry, &demand).caches().remove(0);
+            demand.layers = Some(cache.resolve(meta).map_err(unsupported)?.layers);
+        }
+        Ok(demand)
+    }
+
+    /// What the file of an entry says.
+    pub(super) fn head(&self, entry: &Entry) -> Result<Arc<Head>, BackendError> {
+        let unreadable = |why| BackendError::Unavailable(format!("model '{}' cannot be read: {why}", entry.name));
+        self.heads.read(entry).map_err(unreadable)
+    }
+
+    /// Starts the thread that loads a model. An idle one of the same name is claimed, and goes when the new one is known to
+    /// be possible.
+    pub(super) fn start_loading(
+        self: &Arc<Self>,
+        state: &mut State,
+        entry: Entry,
+        demand: Demand,
+        keep_alive: KeepAlive,
+    ) -> Result<(), BackendError> {
+        let (token, failure) = (CancelToken::new(), Arc::default());
+        let loading = Loading {
+            name: entry.name.clone(),
+            demand: demand.clone(),
+            number: state.tick(),
+            waiting: 0,
+            token: token.clone(),
+            failure: Arc::clone(&failure),
+        };
+        let (pool, name) = (Arc::clone(self), entry.name.clone());
+        let load = move || {
+            let attempt = std::panic::AssertUnwindSafe(|| pool.load(&entry, &demand, &token));
+            let loaded = std::panic::catch_unwind(attempt)
+                .unwrap_or_else(|_| Err(BackendError::internal("the model cannot be loaded", "loading panicked")));
+            pool.loaded(entry, keep_alive, loaded, &failure);
+        };
+        // the thread is on its own: what it has done is in the state
+        let thread = std::thread::Builder::new().name("turboquant-load".into()).spawn(load);
+        thread.map_err(|error| {
+            let detail = format!("the thread that loads `{name}` could not be started: {error}");
+            BackendError::internal("the model cannot be loaded", detail)
+        })?;
+        if let Some(resident) = state.models.get_mut(&loading.name) {
+            resident.claims += 1;
+        }
+        state.loading = Some(loading);
+        Ok(())
+    }
+
+    /// Notes how the load has ended.
+    fn loaded(
+        &self,
+        entry: Entry,
+        keep_alive: KeepAlive,
+        loaded: Result<Loaded, BackendError>,
+        failure: &OnceLock<BackendError>,
+    ) {
+        let mut state = self.lock();
+        let loading = state.loading.take();
+        let waiting = loading.as_ref().map_or(0, |loading| loading.waiting);
+        match loaded {
+            Ok(loaded) => {
+                // the program announces the model of the start itself
+                if self.start_up.as_ref() == Some(&entry.name) {
+                    tracing::debug!("loaded {}", loaded.describe());
+                } else {
+                    tracing::info!("loaded {}", loaded.describe());
+                }
+                let tick = state.tick();
+                let mut resident = Resident {
+                    loaded: Arc::new(loaded),
+                    number: tick,
+                    leases: 0,
+                    claims: 0,
+                    last_use: tick,
+                    keep_alive,
+                    deadline: None,
+                    entry,
+                };
+                resident.rest(if waiting > 0 { HANDOVER } else { Duration::ZERO });
+                state.models.insert(resident.entry.name.clone(), resident);
+            }
+            Err(error) => {
+                tracing::warn!("model `{}` is not loaded: {error}", entry.name);
+                // the one that was to be replaced stays
+                if let Some(resident) = state.models.get_mut(&entry.name) {
+                    resident.claims -= 1;
+                }
+                let _ = failure.set(error); // set only here
+            }
+        }
+        drop(state);
+        self.notify();
+    }
+
+    /// The server's settings for this model and this demand.
+    fn settings_for(&self, entry: &Entry, demand: &Demand) -> ModelSettings {
+        let mut settings = self.settings.clone();
+        settings.engine = settings.engine.of(entry.file.clone());
+        if let Some(n_ctx) = demand.n_ctx {
+            settings.context.n_ctx = n_ctx;
+        }
+        if let Some(kv) = demand.kv {
+            settings.map = None;
+            (settings.k, settings.v) = (CacheType::Fixed(kv.k), CacheType::Fixed(kv.v));
+            settings.context.kv.layers = kv.config().layers;
+        }
+        settings
+    }
+
+    /// Makes room for a model and loads it. Blocks; `token` ends it early.
+    fn load(&self, entry: &Entry, demand: &Demand, token: &CancelToken) -> Result<Loaded, BackendError> {
+        let head = self.head(entry)?;
+        let settings = self.settings_for(entry, demand);
+        let plan = Plan::new(&head, entry.size, &settings).map_err(unsupported)?;
+        let available = (self.limits.available)();
+        let most = available.map(|available| available.saturating_add(self.lock().occupied()));
+        if !plan.fits(most) {
+            return Err(too_large(entry, demand, &plan, most));
+        }
+        self.take_away(entry, demand);
+        self.make_room(entry, demand, &plan, token)?;
+        let loaded = Loaded::load(
+            entry.name.clone(),
+            entry.template.as_deref(),
+            &settings,
+            self.limits.queue,
+            &self.limits.slots,
+            token,
+        );
+        loaded.map_err(|error| match error.downcast::<Error>() {
+            Ok(Error::Cancelled) => given_up(&entry.name),
+            Ok(error @ (Error::UnsupportedKv(_) | Error::Invalid(_))) if demand.kv.is_some() => unsupported(error),
+            Ok(error) => not_loaded(&entry.name, &error.into()),
+            Err(error) => not_loaded(&entry.name, &error),
+        })
+    }
+
+    /// Unloads the model as it was loaded before; the load has claimed it.
+    fn take_away(&self, entry: &Entry, demand: &Demand) {
+        let old = self.lock().remove(&entry.name);
+        if let Some(old) = old {
+            tracing::info!(
+                "model `{}` is loaded again {demand}; it was: {}",
+                entry.name,
+                old.describe()
+            );
+            self.free(old);
+        }
+    }
+
+    /// Unloads idle models, least recently used first, until there is room for one more.
+    fn make_room(&self, entry: &Entry, demand: &Demand, plan: &Plan, token: &CancelToken) -> Result<(), BackendError> {
+        let began = Instant::now();
+        loop {
+            let mut state = self.lock();
+            if token.is_cancelled() || state.stopped.is_some() {
+                return Err(given_up(&entry.name));
+            }
+            // what is being freed is not free yet
+            if state.freeing > 0 {
+                drop(self.glance(state));
+                continue;
+            }
+            let residents = state.models.len();
+            let crowded = self.limits.models > 0 && residents >= self.limits.models;
+            // asks the system, which takes its time
+            drop(state);
+            let available = (self.limits.available)();
+            if !crowded && plan.fits(available) {
+                return Ok(());
+            }
+            if residents == 0 {
+                return Err(too_large(entry, demand, plan, available));
+            }
+
+            state = self.lock();
+            if let Some(name) = state.least_recently_used() {
+                let loaded = state.remove(&name);
+                drop(state);
+                tracing::info!(
+                    "model `{name}` is unloaded: it is the least recently used one, and `{}` needs its room",
+                    entry.name
+                );
+                loaded.into_iter().for_each(|loaded| self.free(loaded));
+            } else if began.elapsed() > self.limits.patience {
+                return Err(self.no_room(entry, plan, available, residents));
+            } else {
+                drop(self.glance(state));
+            }
+        }
+    }
+
+    fn no_room(&self, entry: &Entry, plan: &Plan, available: Option<u64>, residents: usize) -> BackendError {
+        let limit = match self.limits.models {
+            models if models > 0 && residents >= models => format!("{models} models may be loaded"),
+            _ => format!("it needs {}, and {} is free", plan.describe(), free(available)),
+        };
+        BackendError::Busy {
+            message: format!(
+                "there is no room for model '{}': {limit}, and all {residents} that are loaded are in use",
+                entry.name
+            ),
+            retry_after: self.limits.patience,
+        }
+    }
+}
+
+fn free(available: Option<u64>) -> String {
+    available.map_or_else(|| "an unknown amount".into(), human_bytes)
+}
+
+fn too_large(entry: &Entry, demand: &Demand, plan: &Plan, available: Option<u64>) -> BackendError {
+    let message = format!(
+        "model '{}' does not fit the memory: it needs {}, and {} is free with no other model loaded",
+        entry.name,
+        plan.describe(),
+        free(available)
+    );
+    if demand.n_ctx.is_some() || demand.kv.is_some() {
+        return BackendError::invalid(format!(
+            "{message}; ask for a smaller num_ctx or a smaller kv_cache_type"
+        ));
+    }
+    BackendError::Unavailable(format!("{message}; start the server with a smaller --ctx-size"))
+}
+
+/// A cache that was asked for and does not work is the request's mistake.
+fn unsupported(error: Error) -> BackendError {
+    BackendError::invalid(error.to_string())
+}
+
+fn given_up(name: &str) -> BackendError {
+    BackendError::Unavailable(format!("loading model '{name}' was given up"))
+}
+
+fn not_loaded(name: &str, error: &anyhow::Error) -> BackendError {
+    BackendError::Unavailable(format!("model '{name}' cannot be loaded: {}", reason(error)))
+}

@@ -1,0 +1,237 @@
+//! Where a job goes: into the slot that costs least to compute, with what other slots and the prompt cache know of its
+//! prompt; or nowhere yet, when another slot is computing the same.
+
+use super::job::{Hold, Queued};
+use super::slot::{Slot, common_prefix};
+use super::worker::Worker;
+use crate::Token;
+use crate::generate::prefix_to_keep;
+use std::cmp::Reverse;
+use std::time::Duration;
+
+/// Tokens that are worth waiting for another slot, or keeping when a slot gives them up: about one step's.
+const WORTHWHILE: usize = 64;
+
+/// How fast a state is loaded at least, in bytes per second: a copy into cells that lie apart.
+const LOADING: f64 = (1_u64 << 30) as f64;
+
+/// A place for a job.
+struct Place {
+    /// The idle slot that takes it.
+    slot: usize,
+    from: Source,
+    /// Tokens of the prompt that need not be computed.
+    keep: usize,
+}
+
+/// Who knows the beginning of the prompt.
+#[derive(Clone, Copy)]
+enum Source {
+    /// The slot itself.
+    Own,
+    /// Another one.
+    Slot(usize),
+    /// The prompt cache.
+    Cache(usize),
+}
+
+impl Worker {
+    /// The oldest job that waits for nothing but a slot.
+    pub(super) fn next_job(&mut self) -> Option<Queued> {
+        let mut state = self.shared.lock();
+        let at = state.queue.iter_mut().position(|queued| {
+            queued.hold = judge(queued, &self.slots, self.shares);
+            queued.hold == Hold::Released
+        })?;
+        state.queue.remove(at)
+    }
+
+    /// Makes the cache of an idle slot hold as much as possible of the beginning of `prompt`, and nothing else; returns its
+    /// number. `None`: all are busy.
+    pub(super) fn prepare(&mut self, prompt: &[Token], reuse: bool) -> Option<usize> {
+        // the last token is computed in any case: its logits are needed
+        let wanted = if reuse { prompt.len() - 1 } else { 0 };
+        let place = self.place(prompt, wanted)?;
+        let kept_here = match place.from {
+            Source::Own => place.keep,
+            _ => 0,
+        };
+        self.stash(place.slot, kept_here);
+        match place.from {
+            Source::Own => self.slots[place.slot].cut(&mut self.context, place.keep),
+            Source::Slot(donor) => {
+                if let Ok([slot, donor]) = self.slots.get_disjoint_mut([place.slot, donor]) {
+                    slot.share(&mut self.context, donor, place.keep);
+                }
+            }
+            Source::Cache(number) => self.unstash(place.slot, number, place.keep),
+        }
+        Some(place.slot)
+    }
+
+    fn place(&mut self, prompt: &[Token], wanted: usize) -> Option<Place> {
+        let known: Vec<usize> = (0..self.slots.len()).map(|i| self.known(i, prompt, wanted)).collect();
+        let slots = &self.slots;
+        let idle = || (0..slots.len()).filter(|&i| slots[i].running.is_none());
+        let best = idle().max_by_key(|&i| (known[i], Reverse(slots[i].last_used)))?;
+        // whose content is missed least
+        let spare = idle().min_by_key(|&i| (!slots[i].cached.is_empty(), slots[i].last_used))?;
+        let donor = (0..slots.len()).max_by_key(|&i| known[i]).filter(|_| self.shares);
+
+        let mut place = match donor {
+            Some(donor) if known[donor] > known[best] => Place {
+                slot: spare,
+                from: Source::Slot(donor),
+                keep: known[donor],
+            },
+            // two conversations with the same system prompt: both stay
+            Some(_) if known[best] > 0 && slots[best].cached.len() > 2 * known[best] && spare != best => Place {
+                slot: spare,
+                from: Source::Slot(best),
+                keep: known[best],
+            },
+            _ if known[best] == 0 => Place {
+                slot: spare,
+                from: Source::Own,
+                keep: 0,
+            },
+            _ => Place {
+                slot: best,
+                from: Source::Own,
+                keep: known[best],
+            },
+        };
+        if let Some((number, keep)) = self.in_cache(prompt, wanted, place.keep) {
+            place = Place {
+                slot: spare,
+                from: Source::Cache(number),
+                keep,
+            };
+        }
+        Some(place)
+    }
+
+    /// Tokens of the beginning of `prompt`, `wanted` at most, that a slot holds and can be cut back to.
+    fn known(&mut self, slot: usize, prompt: &[Token], wanted: usize) -> usize {
+        let slot = &self.slots[slot];
+        match common_prefix(&slot.cached, prompt).min(wanted) {
+            0 => 0,
+            n => prefix_to_keep(&mut self.context, slot.seq, n),
+        }
+    }
+
+    /// The cached prompt that is worth loading instead of computing what `have` tokens leave, and what it knows.
+    fn in_cache(&self, prompt: &[Token], wanted: usize, have: usize) -> Option<(usize, usize)> {
+        if wanted == 0 {
+            return None;
+        }
+        let (number, common) = self.prompts.best(prompt)?;
+        let (len, bytes) = self.prompts.size(number)?;
+        let keep = common.min(wanted);
+        let gain = keep.checked_sub(have).filter(|&gain| gain >= WORTHWHILE)?;
+        // a window or a recurrent state goes on only where it ends
+        let usable = keep == len || self.removable;
+        let loading = Duration::from_secs_f64(bytes as f64 / LOADING);
+        let cheaper = self.pace.estimate(gain).is_none_or(|computing| loading < computing);
+        (usable && cheaper).then_some((number, keep))
+    }
+
+    /// Before a slot is cut to `keep` tokens: keeps what it holds in main memory, if most of it would be lost.
+    pub(super) fn stash(&mut self, number: usize, keep: usize) {
+        let slot = &self.slots[number];
+        let len = slot.cached.len();
+        let lost = len - keep.min(len);
+        let elsewhere = |other: &Slot| other.seq != slot.seq && other.cached.starts_with(&slot.cached);
+        if lost < WORTHWHILE
+            || lost <= keep
+            || !self.prompts.takes((len as f64 * self.bytes_per_token) as u64)
+            || self.prompts.has(&slot.cached)
+            || self.slots.iter().any(elsewhere)
+        {
+            return;
+        }
+        let mut state = Vec::new();
+        match self.context.save_seq(slot.seq, &mut state) {
+            Ok(_) => self.prompts.store(slot.cached.clone(), state),
+            Err(error) => tracing::warn!("a prompt of {len} tokens is not kept in the prompt cache: {error}"),
+        }
+    }
+
+    /// Loads a prompt that was kept into an idle slot, and cuts it to `keep` tokens.
+    fn unstash(&mut self, slot: usize, number: usize, keep: usize) {
+        let Some(entry) = self.prompts.take(number) else { return };
+        self.free_cells(entry.tokens.len(), slot);
+        let slot = &mut self.slots[slot];
+        match slot.load(&mut self.context, entry.tokens.clone(), &entry.state) {
+            Ok(()) => {
+                slot.cut(&mut self.context, keep);
+                self.prompts.put_back(entry, slot.cached.len());
+            }
+            Err(error) => {
+                tracing::warn!("a prompt of the prompt cache could not be loaded: {error}");
+                slot.cut(&mut self.context, 0);
+            }
+        }
+    }
+
+    /// Makes idle slots, other than `for_slot`, give up what they hold until `n` cells are free for it, or none is left.
+    pub(super) fn free_cells(&mut self, n: usize, for_slot: usize) {
+        if !self.context.config().kv.unified {
+            return;
+        }
+        let cells = self.context.n_ctx() as usize;
+        loop {
+            let others = self.slots.iter().enumerate().filter(|(i, _)| *i != for_slot);
+            let used = super::cells::Cells::count(others.map(|(_, slot)| &slot.cells));
+            if used + n <= cells || !self.evict(Some(for_slot)) {
+                return;
+            }
+        }
+    }
+
+    /// The idle slot that was not used for the longest time gives up what it holds; `false`: there is none.
+    pub(super) fn evict(&mut self, except: Option<usize>) -> bool {
+        let idle = (0..self.slots.len())
+            .filter(|&i| Some(i) != except && self.slots[i].running.is_none() && !self.slots[i].cached.is_empty());
+        let Some(oldest) = idle.min_by_key(|&i| self.slots[i].last_used) else {
+            return false;
+        };
+        self.stash(oldest, 0);
+        self.slots[oldest].cut(&mut self.context, 0);
+        true
+    }
+}
+
+/// Whether a queued job waits for a slot that is computing what it needs. Looked at in full only once: a job waits for one
+/// other at most, so nothing starves.
+fn judge(queued: &Queued, slots: &[Slot], shares: bool) -> Hold {
+    match queued.hold {
+        Hold::Released => Hold::Released,
+        Hold::Until { slot, serial, n } => {
+            let leader = &slots[slot];
+            if leader.serial == serial && leader.running.is_some() && leader.cached.len() < n {
+                queued.hold
+            } else {
+                Hold::Released
+            }
+        }
+        Hold::Unjudged if !shares || !queued.job.reuse_prefix => Hold::Released,
+        Hold::Unjudged => {
+            let prompt = &queued.job.prompt;
+            let have = slots.iter().map(|slot| common_prefix(&slot.cached, prompt)).max();
+            let computing = slots.iter().enumerate().filter_map(|(i, slot)| {
+                let running = slot.running.as_ref().filter(|running| !running.is_decoding())?;
+                let n = common_prefix(running.prompt(), prompt).min(prompt.len() - 1);
+                Some((n, i))
+            });
+            match computing.max() {
+                Some((n, slot)) if n >= have.unwrap_or(0) + WORTHWHILE => Hold::Until {
+                    slot,
+                    serial: slots[slot].serial,
+                    n,
+                },
+                _ => Hold::Released,
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! A slot in a file: its tokens, and the state of its sequence with the header that says what it is.
+//!
+//! ```text
+//! "TQSLOT\r\n"  version u32  tokens u32  checksum u64  token i32 ...  what Context::save_seq writes
+//! ```
+//! Numbers are little-endian. The checksum is of all that follows it.
+
+use crate::{Error, Result, Token};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const MAGIC: &[u8; 8] = b"TQSLOT\r\n";
+const VERSION: u32 = 1;
+const HEADER: usize = 24;
+
+/// What a slot holds, outside of it.
+#[derive(Debug)]
+pub(super) struct SavedSlot {
+    /// By position.
+    pub(super) tokens: Vec<Token>,
+    /// As [`Context::save_seq`](crate::Context::save_seq) wrote it.
+    pub(super) state: Vec<u8>,
+}
+
+/// What a file may hold at most, so that a false one costs no memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) n_ctx: usize,
+    pub(super) n_vocab: u32,
+    /// Bytes of a state.
+    pub(super) state: u64,
+}
+
+impl SavedSlot {
+    /// Writes a file, whole or not at all; returns its bytes.
+    pub(super) fn write(&self, path: &Path) -> Result<u64> {
+        let named = |error| failed("write", path, error);
+        let tokens: Vec<u8> = self.tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
+        let mut header = Vec::with_capacity(HEADER);
+        header.extend(MAGIC);
+        header.extend(VERSION.to_le_bytes());
+        header.extend((self.tokens.len() as u32).to_le_bytes());
+        header.extend(checksum(&tokens, &self.state).to_le_bytes());
+
+        let (mut file, unfinished) = Unfinished::create(path).map_err(named)?;
+        for part in [&header, &tokens, &self.state] {
+            file.write_all(part).map_err(named)?;
+        }
+        file.sync_all().map_err(named)?;
+        drop(file);
+        unfinished.rename_to(path).map_err(named)?;
+        Ok((header.len() + tokens.len() + self.state.len()) as u64)
+    }
+
+    /// Reads a file; returns its bytes as well.
+    pub(super) fn read(path: &Path, limits: Limits) -> Result<(Self, u64)> {
+        let named = |error| failed("read", path, error);
+        // not opened before it is known to be a file: a pipe would wait, a link may lead anywhere
+        let found = std::fs::symlink_metadata(path).map_err(named)?;
+        if !found.is_file() {
+            return Err(Error::Invalid("the saved slot is no regular file".into()));
+        }
+        let most = HEADER as u64 + 4 * limits.n_ctx as u64 + limits.state;
+        if found.len() > most {
+            return Err(Error::Invalid(format!(
+                "the saved slot has {} bytes, a slot of this context has at most {most}",
+                found.len()
+            )));
+        }
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(named)?;
+        file.take(most).read_to_end(&mut bytes).map_err(named)?;
+        let saved = Self::parse(&bytes, limits)
+            .map_err(|reason| Error::Invalid(format!("the saved slot cannot be restored: {reason}")))?;
+        Ok((saved, bytes.len() as u64))
+    }
+
+    fn parse(bytes: &[u8], limits: Limits) -> Result<Self, String> {
+        let Some((header, rest)) = bytes.split_at_checked(HEADER) else {
+            return Err("it is cut short inside its header".into());
+        };
+        let (magic, numbers) = header.split_at(8);
+        if magic != MAGIC {
+            return Err("it is no saved slot, its signature is missing".into());
+        }
+        let word = |at: usize| u32::from_le_bytes([numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]]);
+        let (version, n_tokens) = (word(0), word(4) as usize);
+        let expected = u64::from(word(8)) | u64::from(word(12)) << 32;
+        if version != VERSION {
+            return Err(format!("it has version {version}, this program reads {VERSION}"));
+        }
+        if n_tokens > limits.n_ctx {
+            return Err(format!(
+                "it has {n_tokens} tokens, a slot here takes {}; use a larger context",
+                limits.n_ctx
+            ));
+        }
+        let Some((tokens, state)) = rest.split_at_checked(4 * n_tokens) else {
+            return Err(format!("it is cut short inside its {n_tokens} tokens"));
+        };
+        if checksum(tokens, state) != expected {
+            return Err("it is damaged or cut short, its checksum does not fit".into());
+        }
+        let tokens: Vec<Token> = tokens
+            .chunks_exact(4)
+            .map(|b| Token::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
+        if let Some(token) = tokens.iter().find(|&&t| t < 0 || t.unsigned_abs() >= limits.n_vocab) {
+            return Err(format!(
+                "it has token {token}, the vocabulary ends at {}",
+                limits.n_vocab
+            ));
+        }
+        Ok(Self {
+            tokens,
+            state: state.to_vec(),
+        })
+    }
+}
+
+fn failed(what: &str, path: &Path, error: std::io::Error) -> Error {
+    let kind = error.kind();
+    Error::Io(std::io::Error::new(
+        kind,
+        format!("cannot {what} {}: {error}", path.display()),
+    ))
+}
+
+/// FNV-1a over words of 8 bytes: finds damage, not intent, at the speed of memory.
+fn checksum(tokens: &[u8], state: &[u8]) -> u64 {
+    let mut sum = 0xcbf2_9ce4_8422_2325_u64;
+    let mut add = |word: u64| sum = (sum ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    for part in [tokens, state] {
+        let mut words = part.chunks_exact(8);
+        for word in &mut words {
+            add(word.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)));
+        }
+        add(words
+            .remainder()
+            .iter()
+            .rev()
+            .fold(0, |word, &byte| word << 8 | u64::from(byte)));
+        add(part.len() as u64);
+    }
+    sum
+}
+
+/// A file beside the one that it will be. Dropped before it is renamed, it is removed.
+struct Unfinished(PathBuf);
+
+impl Unfinished {
+    fn create(path: &Path) -> std::io::Result<(File, Self)> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let mut name = std::ffi::OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".{}-{number}.tmp", std::process::id()));
+        let temporary = path.with_file_name(name);
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600); // what people wrote is in it
+        let file = options.open(&temporary)?;
+        Ok((file, Self(temporary)))
+    }
+
+    fn rename_to(self, path: &Path) -> std::io::Result<()> {
+        std::fs::rename(&self.0, path)?;
+        // the name is on disk when its folder is; not every system lets a folder be opened
+        if let Some(folder) = path.parent()
+            && let Ok(folder) = File::open(folder)
+        {
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0); // it has been renamed, or is of no use
+    }
+}
