@@ -2,6 +2,7 @@
 #
 #   make serve [ARGS="-m model.gguf -c 32768"]   build and serve (the embedded model without -m)
 #   make test                                    everything CI checks
+#   make test-clients                            real clients (Python, npm, crates) against the server; ONLY="python-openai" picks
 #   make build | make lint | make setup
 #   make bench-kernels                           the codec's and the attention kernels' speed and instruction counts here
 #   make test-codec                              the kernels alone: this CPU, and NEON under qemu-user
@@ -15,7 +16,7 @@ CARGO_ENV := . scripts/env.sh;
 CARGO     := $(CARGO_ENV) cargo
 
 .DEFAULT_GOAL := build
-.PHONY: setup build serve test lint test-codec bench-kernels doc
+.PHONY: setup build serve test lint test-clients test-codec bench-kernels doc
 
 setup:
 	@scripts/setup.sh
@@ -33,6 +34,7 @@ test: setup lint
 	@$(MAKE) --no-print-directory doc
 	@scripts/check-patches.sh
 	@scripts/test-codec.sh
+	@FEATURES=$(FEATURES) scripts/test-clients.sh
 
 doc: setup
 	@$(CARGO_ENV) RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --features $(FEATURES)
@@ -40,6 +42,9 @@ doc: setup
 lint: setup
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --workspace --all-targets --features $(FEATURES) -- -D warnings
+
+test-clients: setup
+	@FEATURES=$(FEATURES) scripts/test-clients.sh
 
 test-codec: setup
 	@scripts/test-codec.sh

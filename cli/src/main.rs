@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use llama_turboquant::Error;
+use llama_turboquant_cli::args::log::LogFormat;
 use llama_turboquant_cli::commands;
 use llama_turboquant_cli::interrupt::exit_code;
 use llama_turboquant_cli::options::{self, Environment, ParseError, Parsed};
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    start_log(args.verbose);
+    start_log(args.verbose, args.log.log_format);
     origin.log();
     match commands::run(args, &origin) {
         Ok(code) => code,
@@ -47,7 +48,7 @@ fn end_with_the_reader() {
 }
 
 /// What the program has to say goes to standard error, so that standard output is only the answer.
-fn start_log(verbose: u8) {
+fn start_log(verbose: u8, format: LogFormat) {
     let filter = match verbose {
         0 => "info,llama_cpp=off",
         1 => "debug,llama_cpp=warn,hyper=info",
@@ -55,11 +56,13 @@ fn start_log(verbose: u8) {
     };
     // RUST_LOG, where somebody set it, says more exactly what they want to see.
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| filter.into());
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .without_time()
-        .with_target(verbose > 0)
-        .init();
+        .with_target(verbose > 0);
+    match format {
+        LogFormat::Text => log.without_time().init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
 }

@@ -6,6 +6,7 @@ mod engine;
 pub mod gate;
 pub mod lists;
 pub mod llama;
+pub mod log;
 pub mod measure;
 pub mod needle;
 pub mod perplexity;
@@ -61,6 +62,8 @@ pub struct Args {
     /// Read no configuration file.
     #[arg(long, global = true)]
     pub no_config: bool,
+    #[command(flatten)]
+    pub log: log::LogArgs,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -305,6 +308,15 @@ mod tests {
             (run.predict, run.sampling.temp, run.sampling.seed),
             (5, Some(0.0), Some(-1))
         );
+    }
+
+    #[test]
+    fn the_log_is_text_unless_json_is_asked_for() {
+        let format = |line: &str| parse(line).unwrap().log.log_format;
+        assert_eq!(format("turboquant serve"), log::LogFormat::Text);
+        assert_eq!(format("turboquant serve --log-format json"), log::LogFormat::Json);
+        assert_eq!(format("turboquant --log-format json kv"), log::LogFormat::Json);
+        assert_eq!(parse("turboquant serve --log-format xml").unwrap_err().exit_code(), 2);
     }
 
     #[test]

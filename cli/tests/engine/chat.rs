@@ -325,3 +325,74 @@ async fn a_stopped_engine_refuses_and_its_thread_ends() {
     let (status, _) = post(&app, "/v1/completions", json!({"prompt": "x"})).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
 }
+
+async fn get(app: &axum::Router, path: &str) -> (StatusCode, String) {
+    let request = Request::get(path).body(Body::empty()).unwrap();
+    let response = app.clone().oneshot(request).await.unwrap();
+    let status = response.status();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn props_show_the_cache_and_the_template_that_are_in_use() {
+    let (app, _) = served(&[
+        "-c",
+        "1024",
+        "--parallel",
+        "2",
+        "--cache-type-k",
+        "q8_0",
+        "--cache-type-v",
+        "turbo3",
+    ]);
+    let (status, body) = get(&app, "/props").await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let props: Value = serde_json::from_str(&body).unwrap();
+    let kv = &props["kv"];
+    assert_eq!((&kv["type_k"], &kv["type_v"]), (&json!("q8_0"), &json!("turbo3")));
+    let (bytes, cells) = (kv["bytes_total"].as_f64().unwrap(), kv["cells_total"].as_f64().unwrap());
+    assert!(bytes >= cells * kv["bytes_per_token"].as_f64().unwrap() * 0.99, "{kv}");
+    let layers = kv["layers"].as_array().unwrap();
+    assert!(
+        !layers.is_empty() && layers.iter().all(|layer| layer["type_k"] == "q8_0"),
+        "{kv}"
+    );
+    let pairs = kv["supported"][0]["pairs"].as_array().unwrap();
+    assert!(pairs.contains(&json!(["q8_0", "turbo3"])), "{kv}");
+    assert_eq!(
+        props["chat_template_caps"]["supports_tools"], true,
+        "{}",
+        props["chat_template_caps"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_agree_with_the_answers_usage() {
+    let (app, _) = served(&[]);
+    let question = json!({"messages": user("What is turbo3?"), "temperature": 0, "cache_prompt": false});
+    let (_, body) = post(&app, "/v1/chat/completions", question).await;
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    let (_, metrics) = get(&app, "/metrics").await;
+    let value = |name: &str| {
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name}")).parse::<f64>().unwrap()
+    };
+    assert_eq!(
+        value("llamacpp:tokens_predicted_total"),
+        answer["usage"]["completion_tokens"].as_f64().unwrap()
+    );
+    assert_eq!(
+        value("llamacpp:prompt_tokens_total"),
+        answer["usage"]["prompt_tokens"].as_f64().unwrap()
+    );
+    assert!(value("llamacpp:predicted_tokens_seconds") > 0.0);
+    assert_eq!(value("turboquant_time_to_first_token_seconds_count"), 1.0);
+    let pieces = value("turboquant_inter_token_seconds_count") + 1.0;
+    assert!(
+        pieces > 10.0 && pieces <= value("llamacpp:tokens_predicted_total"),
+        "{pieces} pieces"
+    );
+}

@@ -90,8 +90,13 @@ async fn health_is_ok_when_ready() {
 #[tokio::test]
 async fn props_tell_the_types_and_the_price_of_the_kv_cache() {
     let props = Server::answering([]).get("/props").await.json();
-    let kv = json!({ "type_k": "turbo4", "type_v": "turbo3", "bytes_per_token": 60.5 });
-    assert_eq!(props["kv"], kv);
+    for (name, value) in [
+        ("type_k", json!("turbo4")),
+        ("type_v", json!("turbo3")),
+        ("bytes_per_token", json!(60.5)),
+    ] {
+        assert_eq!(props["kv"][name], value, "{name}");
+    }
     assert_eq!(props["total_slots"], 2);
     assert_eq!(props["default_generation_settings"]["n_ctx"], 4096);
     assert_eq!(props["modalities"], json!({ "vision": false, "audio": false }));

@@ -8,12 +8,13 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use crate::commands::serve::anthropic;
 use crate::commands::serve::error::ApiError;
+use crate::commands::serve::observe::access;
 use crate::commands::serve::state::AppState;
-use crate::commands::serve::{load_notice, ollama, routes};
+use crate::commands::serve::{error_shape, load_notice, routes};
 
 /// Paths that need no key: probes, and the page a browser opens. Everything else does, also routes
 /// added later.
@@ -24,10 +25,13 @@ pub fn app(state: AppState) -> Router {
     Router::new()
         .merge(routes::root::router())
         .merge(routes::health::router())
+        .merge(routes::metrics::router())
         .merge(routes::models::router())
+        .merge(routes::openapi::router())
         .merge(routes::models_load::router())
         .merge(routes::models_unload::router())
         .merge(routes::props::router())
+        .merge(routes::slot_list::router())
         .merge(routes::chat_completions::router())
         .merge(routes::completions::router())
         .merge(routes::completion::router())
@@ -59,12 +63,12 @@ pub fn app(state: AppState) -> Router {
         // Layers run from the last to the first.
         .layer(middleware::from_fn(load_notice::tell))
         .layer(DefaultBodyLimit::max(state.settings.body_limit))
-        .layer(middleware::from_fn_with_state(state.clone(), require_on))
         .layer(middleware::from_fn_with_state(state.clone(), require_key))
         .layer(middleware::from_fn_with_state(state.clone(), require_known_caller))
-        .layer(middleware::from_fn(ollama::error::speak))
-        .layer(middleware::from_fn(anthropic::error::rewrite))
+        .layer(CatchPanicLayer::custom(access::panicked))
+        .layer(middleware::from_fn(error_shape::speak))
         .layer(cors(state.clone()))
+        .layer(middleware::from_fn_with_state(state.clone(), access::observe))
         .with_state(state)
 }
 
@@ -80,16 +84,6 @@ async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
         StatusCode::METHOD_NOT_ALLOWED,
         format!("{} does not take {method}", uri.path()),
     )
-}
-
-/// What the options turn off says so, with llama-server's status.
-async fn require_on(State(state): State<AppState>, request: Request, next: Next) -> Result<Response, ApiError> {
-    let path = request.uri().path();
-    if !state.settings.slots && (path == "/slots" || path.starts_with("/slots/")) {
-        let message = "this server does not tell about its slots; it was started with --no-slots";
-        return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, message));
-    }
-    Ok(next.run(request).await)
 }
 
 async fn require_key(State(state): State<AppState>, request: Request, next: Next) -> Result<Response, ApiError> {
@@ -150,6 +144,7 @@ fn cors(state: AppState) -> CorsLayer {
         .expose_headers([
             header::RETRY_AFTER,
             HeaderName::from_static("x-should-retry"),
+            access::REQUEST_ID,
             HeaderName::from_static(load_notice::HEADER),
         ])
         .max_age(Duration::from_secs(600))

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::commands::serve::backend::{BackendError, ChatJob, CompletionJob, Event, EventStream, Lease, Opened};
 use crate::commands::serve::error::ApiError;
+use crate::commands::serve::observe::{JobWatch, RequestTally};
 use crate::commands::serve::state::AppState;
 
 /// Something to run.
@@ -31,7 +33,9 @@ pub struct Choices {
     _lease: Lease,
     closing: watch::Receiver<bool>,
     waiting: VecDeque<(usize, Job)>,
-    running: Vec<(usize, EventStream)>,
+    running: Vec<Running>,
+    /// Of the request; the jobs outlive its handler.
+    tally: Option<Arc<RequestTally>>,
     at_once: usize,
     turn: usize,
 }
@@ -45,6 +49,7 @@ impl Choices {
             closing: state.closing(),
             waiting: jobs.into_iter().enumerate().collect(),
             running: Vec::new(),
+            tally: RequestTally::current(),
             at_once: model.card.slots.max(1) as usize,
             turn: 0,
         };
@@ -64,10 +69,14 @@ impl Choices {
             _ = self.closing.wait_for(|closing| *closing) => None,
             polled = poll_fn(|cx| poll_any(running, turn, cx)) => Some(polled),
         };
+        if let Some((at, Some(event))) = &polled {
+            self.running[*at].watch.event(event);
+        }
         let (at, event) = match polled {
             Some((_, Some(Event::Failed(error)))) => return Err(self.abandon(error)),
             Some((at, Some(event))) => (at, event),
-            Some((_, None)) => {
+            Some((at, None)) => {
+                self.running[at].watch.broke_off();
                 let detail = "an event stream ended without its last event";
                 let error = BackendError::internal("the engine stopped answering", detail);
                 return Err(self.abandon(error));
@@ -79,7 +88,7 @@ impl Choices {
         };
         // Start after this one next time, so that a busy stream does not starve the others.
         self.turn = at + 1;
-        let choice = self.running[at].0;
+        let choice = self.running[at].choice;
         if event.is_last() {
             self.running.remove(at);
             self.refill()?;
@@ -111,18 +120,23 @@ impl Choices {
             let Some((choice, job)) = self.waiting.pop_front() else {
                 break;
             };
+            let watch = JobWatch::begin(&self.state.meter, self.tally.clone());
             let started = match job.clone() {
                 Job::Chat(job) => self.state.backend.chat(*job),
                 Job::Completion(job) => self.state.backend.complete(*job),
             };
             match started {
-                Ok(stream) => self.running.push((choice, stream)),
+                Ok(events) => self.running.push(Running { choice, events, watch }),
                 // Our own jobs are among those that fill the queue: wait for one of them.
                 Err(BackendError::Overloaded { .. }) if !self.running.is_empty() => {
+                    watch.forget();
                     self.waiting.push_front((choice, job));
                     break;
                 }
-                Err(error) => return Err(self.abandon(error)),
+                Err(error) => {
+                    watch.refused();
+                    return Err(self.abandon(error));
+                }
             }
         }
         Ok(())
@@ -135,10 +149,17 @@ impl Choices {
     }
 }
 
-fn poll_any(running: &mut [(usize, EventStream)], turn: usize, cx: &mut Context<'_>) -> Poll<(usize, Option<Event>)> {
+/// A job that the backend has taken.
+struct Running {
+    choice: usize,
+    events: EventStream,
+    watch: JobWatch,
+}
+
+fn poll_any(running: &mut [Running], turn: usize, cx: &mut Context<'_>) -> Poll<(usize, Option<Event>)> {
     let count = running.len();
     for at in (0..count).map(|step| (turn + step) % count) {
-        if let Poll::Ready(event) = running[at].1.poll_next(cx) {
+        if let Poll::Ready(event) = running[at].events.poll_next(cx) {
             return Poll::Ready((at, event));
         }
     }

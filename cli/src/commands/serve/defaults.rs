@@ -12,8 +12,9 @@ use serde_json::{Map, Value};
 
 use crate::args::serve::ServeArgs;
 use crate::commands::serve::backend::{
-    Backend, BackendError, ChatJob, ChatPrompt, CompletionJob, Details, EmbedJob, Embeddings, EventStream, Generation,
-    Health, Offer, Opened, RerankJob, Running, Scores, SlotAction, SlotReport, TokenPiece, TokenizeJob, Wanted,
+    Backend, BackendError, ChatJob, ChatPrompt, CompletionJob, Counts, Details, EmbedJob, Embeddings, EventStream,
+    Generation, Health, Inside, Offer, Opened, RerankJob, Running, Scores, SlotAction, SlotReport, TokenPiece,
+    TokenizeJob, Wanted,
 };
 use crate::settings::sampling;
 
@@ -267,6 +268,14 @@ impl Backend for WithDefaults {
 
     fn running(&self) -> Vec<Running> {
         self.backend.running()
+    }
+
+    fn counts(&self) -> Counts {
+        self.backend.counts()
+    }
+
+    fn inside(&self, model: &str) -> Option<Inside> {
+        self.backend.inside(model)
     }
 
     fn loading(&self) -> Vec<String> {

@@ -11,6 +11,7 @@ use crate::commands::serve::backend::{
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::guard::{ApiKeys, HostCheck, Origins};
 use crate::commands::serve::load_notice;
+use crate::commands::serve::observe::Meter;
 use crate::hub::Hub;
 use crate::store::Store;
 
@@ -25,8 +26,6 @@ pub struct Settings {
     pub host_check: HostCheck,
     /// Names by which it may be addressed besides addresses and local ones; `*`: any.
     pub allowed_hosts: Vec<String>,
-    /// Whether `GET /slots` tells what is being served.
-    pub slots: bool,
     /// Largest request body, in bytes.
     pub body_limit: usize,
     /// How long a request waits for its model to load; zero: as long as it takes.
@@ -35,6 +34,10 @@ pub struct Settings {
     pub ping_interval: Duration,
     /// Choices one request may ask for: prompts times `n`.
     pub max_choices: usize,
+    /// Whether `GET /metrics` answers.
+    pub metrics: bool,
+    /// Whether `GET /slots` answers.
+    pub slots: bool,
     /// Send reasoning as `reasoning` as well as `reasoning_content`, for clients that read the one
     /// or the other.
     pub reasoning_alias: bool,
@@ -50,11 +53,12 @@ impl Default for Settings {
             origins: Origins::default(),
             host_check: HostCheck::Off,
             allowed_hosts: Vec::new(),
-            slots: true,
             body_limit: 16 << 20,
             load_timeout: Duration::from_secs(300),
             ping_interval: Duration::from_secs(10),
             max_choices: 2048,
+            metrics: true,
+            slots: true,
             reasoning_alias: false,
             fingerprint: concat!("turboquant-", env!("CARGO_PKG_VERSION")).into(),
         }
@@ -68,6 +72,8 @@ pub struct AppState {
     pub backend: Arc<dyn Backend>,
     /// How the server behaves.
     pub settings: Arc<Settings>,
+    /// What the server has counted.
+    pub meter: Arc<Meter>,
     /// The folder of models, for servers that change it.
     pub store: Option<Arc<Store>>,
     /// Where models are pulled from; never without a store.
@@ -81,6 +87,7 @@ impl AppState {
         Self {
             backend,
             settings: Arc::new(settings),
+            meter: Arc::default(),
             store: None,
             hub: None,
             closing: Arc::new(watch::Sender::new(false)),
@@ -201,7 +208,9 @@ impl Drop for CancelOnDrop {
 pub async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, BackendError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    match tokio::task::spawn_blocking(call).await {
+    // what it logs belongs to the request
+    let span = tracing::Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(call)).await {
         Ok(result) => Ok(result?),
         Err(error) => Err(BackendError::internal("the engine failed", error.to_string()).into()),
     }

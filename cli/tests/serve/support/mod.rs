@@ -1,5 +1,6 @@
 //! A server without a model, and a client that reads like a script.
 
+pub mod exposition;
 mod scripted;
 
 use axum::Router;
@@ -14,7 +15,7 @@ use crate::serve::backend::{Alternative, Done, Event, Finish, TextPiece, Timings
 use crate::serve::backend::{TokenLogprob, Usage};
 use crate::serve::{AppState, Settings, app};
 
-pub use scripted::{Scripted, Step, about, card};
+pub use scripted::{Scripted, Step, Watched, about, card};
 
 /// A router with its backend in reach.
 pub struct Server {

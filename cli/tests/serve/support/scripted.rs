@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Map, json};
 
 use crate::serve::backend::{
-    Abilities, Backend, BackendError, CancelToken, ChatJob, ChatPrompt, CompletionJob, Details, EmbedJob, Embeddings,
-    Event, EventStream, Health, KvCard, Lease, ModelCard, ModelMemory, Offer, Opened, Prompt, PromptCacheUse,
-    RerankJob, Running, Scores, SlotStatus, TokenPiece, TokenizeJob, Wanted,
+    Abilities, Backend, BackendError, CancelToken, ChatJob, ChatPrompt, CompletionJob, Counts, Details, EmbedJob,
+    Embeddings, Event, EventStream, Health, Inside, KvCard, Lease, ModelCard, ModelMemory, Offer, Opened, Prompt,
+    PromptCacheUse, RerankJob, Running, Scores, SlotStatus, TokenPiece, TokenizeJob, Wanted,
 };
 
 /// One thing a job does.
@@ -29,6 +29,8 @@ impl From<Event> for Step {
 /// The backend. Job `i` plays script `i`; the last script serves all later jobs too.
 pub struct Scripted {
     pub cards: Vec<ModelCard>,
+    /// What the engine tells about itself.
+    pub watched: Watched,
     /// What is told of a model beyond its card.
     pub about: Vec<Details>,
     /// How long loading is said to take.
@@ -41,6 +43,19 @@ pub struct Scripted {
     refusal: Option<BackendError>,
     scripts: Vec<Vec<Step>>,
     seen: Mutex<Seen>,
+}
+
+/// What [`Backend::running`], [`Backend::counts`], [`Backend::details`] and [`Backend::inside`] say.
+#[derive(Default)]
+pub struct Watched {
+    /// Names of models on offer that are not loaded.
+    pub unloaded: Vec<String>,
+    /// The state of the first slots of every model; the others are idle.
+    pub slots: Vec<SlotStatus>,
+    pub queued: u32,
+    pub kv_cells_used: u32,
+    pub counts: Counts,
+    pub inside: Option<Inside>,
 }
 
 #[derive(Default)]
@@ -62,6 +77,7 @@ impl Scripted {
     pub fn playing(scripts: impl IntoIterator<Item = Vec<Step>>) -> Self {
         Self {
             cards: vec![card("tiny")],
+            watched: Watched::default(),
             about: Vec::new(),
             load: Duration::ZERO,
             expires: None,
@@ -185,15 +201,29 @@ impl Backend for Scripted {
     }
 
     fn offers(&self) -> Result<Vec<Offer>, BackendError> {
-        Ok(self.cards.iter().map(offer).collect())
+        let unloaded = self.watched.unloaded.iter().map(|id| offer(&card(id)));
+        Ok(self.cards.iter().map(offer).chain(unloaded).collect())
+    }
+
+    fn counts(&self) -> Counts {
+        self.watched.counts
+    }
+
+    fn inside(&self, model: &str) -> Option<Inside> {
+        let loaded = self.cards.iter().any(|card| card.id == model);
+        self.watched.inside.clone().filter(|_| loaded)
     }
 
     fn details(&self, name: &str) -> Result<Details, BackendError> {
         if let Some(about) = self.about.iter().find(|about| is_called(&about.offer.id, name)) {
             return Ok(about.clone());
         }
-        let card = self.cards.iter().find(|card| is_called(&card.id, name));
-        card.map(about).ok_or_else(|| BackendError::UnknownModel(name.into()))
+        let unloaded = self.watched.unloaded.iter().map(|id| card(id));
+        let mut known = self.cards.iter().cloned().chain(unloaded);
+        let card = known.find(|card| is_called(&card.id, name));
+        card.as_ref()
+            .map(about)
+            .ok_or_else(|| BackendError::UnknownModel(name.into()))
     }
 
     fn unload(&self, name: &str) -> Result<bool, BackendError> {
@@ -228,15 +258,15 @@ impl Backend for Scripted {
     }
 
     fn running(&self) -> Vec<Running> {
+        let watched = &self.watched;
+        let slot = |id: u32| SlotStatus {
+            id,
+            ..watched.slots.get(id as usize).cloned().unwrap_or_default()
+        };
         let running = |card: &ModelCard| Running {
             card: card.clone(),
-            slots: (0..card.slots)
-                .map(|id| SlotStatus {
-                    id,
-                    ..SlotStatus::default()
-                })
-                .collect(),
-            queued: 0,
+            slots: (0..card.slots).map(slot).collect(),
+            queued: watched.queued,
             queue_limit: 8,
             memory: ModelMemory {
                 weights: card.size,
@@ -244,7 +274,7 @@ impl Backend for Scripted {
                 compute: 100_000,
                 gpu: 0,
             },
-            kv_cells_used: 0,
+            kv_cells_used: watched.kv_cells_used,
             prompt_cache: PromptCacheUse::default(),
             expires: self.expires,
         };

@@ -1,36 +1,21 @@
 //! Errors as Anthropic's clients expect them.
 
-use axum::Json;
-use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::commands::serve::error::ApiError;
+use crate::commands::serve::error_shape::ErrorShape;
 
 /// What Anthropic's servers send when they have no room.
 const OVERLOADED: u16 = 529;
 
-/// Rewrites the errors of this dialect's routes, wherever they come from: a handler, a guard, or
-/// the body's reader.
-pub async fn rewrite(request: Request, next: Next) -> Response {
-    let ours = is_ours(request.uri().path());
-    let response = next.run(request).await;
-    match response.extensions().get::<ApiError>() {
-        Some(error) if ours => {
-            let status = status(error, response.headers());
-            let mut rewritten = (status, Json(body(error))).into_response();
-            for (name, value) in response.headers() {
-                if !matches!(*name, header::CONTENT_TYPE | header::CONTENT_LENGTH) {
-                    rewritten.headers_mut().insert(name, value.clone());
-                }
-            }
-            rewritten
-        }
-        _ => response,
-    }
-}
+/// Errors of this dialect's routes.
+pub const SHAPE: ErrorShape = ErrorShape {
+    speaks: is_ours,
+    status,
+    body,
+    content_type: "application/json",
+};
 
 fn is_ours(path: &str) -> bool {
     let path = path.strip_prefix("/v1").unwrap_or(path);

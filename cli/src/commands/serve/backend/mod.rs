@@ -7,6 +7,7 @@
 
 mod card;
 mod event;
+mod inside;
 mod job;
 mod offer;
 mod running;
@@ -20,6 +21,7 @@ pub use event::{
     Alternative, Done, Event, EventSender, EventStream, Finish, PartSender, Progress, SendError, TextPiece, Timings,
     TokenLogprob, Usage,
 };
+pub use inside::{Counts, Inside, KvDevice, KvLayer};
 pub use job::{ChatJob, ChatPrompt, CompletionJob, Constraint, Generation, Infill, Prompt, TokenPiece, TokenizeJob};
 pub use llama_turboquant::CancelToken;
 pub use offer::{Abilities, Details, Offer};
@@ -72,6 +74,16 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The models that are loaded, and what they are doing.
     fn running(&self) -> Vec<Running>;
+
+    /// What the engine has counted since it started. Must not wait.
+    fn counts(&self) -> Counts {
+        Counts::default()
+    }
+
+    /// More about a loaded model; None: it is not loaded, or there is no more to say. Must not wait.
+    fn inside(&self, _model: &str) -> Option<Inside> {
+        None
+    }
 
     /// Names of the models that are being loaded. Does not wait.
     fn loading(&self) -> Vec<String> {

@@ -4,9 +4,9 @@ use super::answer::{self, ChatAnswer, Part, TextAnswer};
 use super::embed::Vectors;
 use super::score::Scorer;
 use super::slots::SlotSettings;
-use super::{RETRY_AFTER, backend_error, request, saturate, submit_error};
+use super::{RETRY_AFTER, backend_error, inside, request, saturate, submit_error};
 use crate::commands::serve::backend::{
-    Abilities, BackendError, ChatJob, ChatPrompt, CompletionJob, EventStream, KvCard, ModelCard, ModelMemory,
+    Abilities, BackendError, ChatJob, ChatPrompt, CompletionJob, EventStream, Inside, KvCard, ModelCard, ModelMemory,
     PartSender, PromptCacheUse, Running, SlotStatus, TextPiece, TokenPiece, TokenizeJob,
 };
 use crate::commands::serve::state::unix_time;
@@ -24,6 +24,7 @@ pub(super) struct Loaded {
     pub(super) scheduler: Scheduler,
     pub(super) template: Option<ChatTemplate>,
     pub(super) card: ModelCard,
+    pub(super) inside: Inside,
     /// Types of the cache, layer by layer.
     pub(super) kv: Vec<LayerTypes>,
     pub(super) memory: ModelMemory,
@@ -60,6 +61,7 @@ impl Loaded {
         card.abilities.completion &= memory.kv > 0;
         let kv = context.kv().layers.clone();
         Ok(Self {
+            inside: inside::look(&model, &context, template.as_ref())?,
             vectors: Vectors::new(&context, queue_limit),
             scorer: Scorer::new(&context, queue_limit),
             scheduler: Scheduler::with(

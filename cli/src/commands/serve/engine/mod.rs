@@ -5,6 +5,7 @@ mod catalog;
 mod embed;
 mod heads;
 mod infill;
+mod inside;
 mod load;
 mod loaded;
 mod memory;
@@ -20,7 +21,8 @@ pub use slots::{SlotSettings, is_plain};
 
 use crate::commands::serve::backend::{
     Backend, BackendError, ChatJob, ChatPrompt, CompletionJob, Details, EmbedJob, Embeddings, EventStream, Health,
-    KeepAlive, Offer, Opened, RerankJob, Running, Scores, SlotAction, SlotReport, TokenPiece, TokenizeJob, Wanted,
+    Inside, KeepAlive, Offer, Opened, RerankJob, Running, Scores, SlotAction, SlotReport, TokenPiece, TokenizeJob,
+    Wanted,
 };
 use crate::commands::serve::keep_alive;
 use crate::settings::ModelSettings;
@@ -276,6 +278,11 @@ impl Backend for Engine {
 
     fn slot(&self, model: &str, slot: u32, action: SlotAction) -> Result<SlotReport, BackendError> {
         self.loaded(model)?.slot(slot, action)
+    }
+
+    fn inside(&self, model: &str) -> Option<Inside> {
+        let loaded = self.loaded(model).ok();
+        loaded.map(|loaded| loaded.inside.clone())
     }
 
     fn chat(&self, job: ChatJob) -> Result<EventStream, BackendError> {

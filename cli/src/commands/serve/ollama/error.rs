@@ -1,13 +1,10 @@
 //! Errors as Ollama's clients see them: `{"error":"text"}`.
 
-use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::commands::serve::error::ApiError;
+use crate::commands::serve::error_shape::ErrorShape;
 
 /// Where this dialect is spoken.
 const PREFIX: &str = "/api/";
@@ -15,25 +12,13 @@ const PREFIX: &str = "/api/";
 /// What Ollama says of a full queue, its two spaces included; clients compare it.
 const BUSY: &str = "server busy, please try again.  maximum pending requests exceeded";
 
-/// Writes errors under `/api/` in Ollama's shape, wherever they came from: handler, guard or router.
-pub async fn speak(request: Request, next: Next) -> Response {
-    let ours = request.uri().path().starts_with(PREFIX);
-    let response = next.run(request).await;
-    match response.extensions().get::<ApiError>() {
-        Some(error) if ours => translate(&error.clone(), response),
-        _ => response,
-    }
-}
-
-/// Keeps the headers, which say when to try again and which methods there are.
-fn translate(error: &ApiError, mut response: Response) -> Response {
-    *response.status_mut() = status(error);
-    *response.body_mut() = Body::from(body(error).to_string());
-    let headers = response.headers_mut();
-    headers.remove(header::CONTENT_LENGTH);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(super::JSON));
-    response
-}
+/// Errors under `/api/`.
+pub const SHAPE: ErrorShape = ErrorShape {
+    speaks: |path| path.starts_with(PREFIX),
+    status: |error, _| status(error),
+    body,
+    content_type: super::JSON,
+};
 
 /// Ollama answers 503 where OpenAI answers 429.
 fn status(error: &ApiError) -> StatusCode {

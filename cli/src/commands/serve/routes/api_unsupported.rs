@@ -8,7 +8,7 @@ use crate::commands::serve::ollama_store::Failure;
 use crate::commands::serve::state::AppState;
 
 /// Publishing models, accounts and services of ollama.com.
-const PATHS: [&str; 7] = [
+pub const PATHS: [&str; 7] = [
     "/api/push",
     "/api/me",
     "/api/signin",

@@ -1,0 +1,130 @@
+"""The Python package `ollama` against the server."""
+
+import ollama
+from checks import ENDLESS, URL, VERDICT, Checks, first_model, frees_its_slot, is_verdict, length, same, tool_prompt
+
+client = ollama.Client(host=URL)
+checks = Checks("python-ollama")
+QUESTION = [{"role": "user", "content": "What is turbo3?"}]
+GREEDY = {"temperature": 0}
+model = first_model()
+
+
+def refused(call):
+    try:
+        call()
+    except ollama.ResponseError as error:
+        return error
+    raise AssertionError("no ResponseError")
+
+
+@checks.run
+def list_models():
+    models = client.list().models
+    same(models[0].model.removesuffix(":latest"), model.removesuffix(":latest"))
+    assert models[0].size > 0 and models[0].modified_at and len(models[0].digest) >= 64, models
+
+
+@checks.run
+def show():
+    shown = client.show(model)
+    architecture = shown.modelinfo["general.architecture"]
+    assert shown.modelinfo[f"{architecture}.context_length"] > 0
+    assert "completion" in shown.capabilities, shown.capabilities
+
+
+@checks.run
+def chat():
+    answer = client.chat(model, QUESTION, options=GREEDY)
+    assert "3-bit" in answer.message.content, answer
+    same((answer.done, answer.done_reason), (True, "stop"))
+    assert answer.eval_count > 0 and answer.total_duration >= answer.eval_duration > 0, answer
+
+
+@checks.run
+def chat_stream():
+    whole = client.chat(model, QUESTION, options=GREEDY).message.content
+    parts = list(client.chat(model, QUESTION, options=GREEDY, stream=True))
+    same("".join(part.message.content for part in parts), whole)
+    same([part.done for part in parts], [False] * (len(parts) - 1) + [True])
+
+
+@checks.run
+def generate():
+    answer = client.generate(model, "What is turbo3?", options=GREEDY)
+    assert answer.response and answer.done and answer.context, answer
+    parts = list(client.generate(model, "What is turbo3?", options=GREEDY, stream=True))
+    same("".join(part.response for part in parts), answer.response)
+
+
+@checks.run
+def num_predict():
+    answer = client.generate(model, "What is turbo3?", options={"num_predict": 3})
+    same((answer.eval_count, answer.done_reason), (3, "length"))
+
+
+@checks.run
+def load():
+    answer = client.generate(model, "")
+    same((answer.response, answer.done_reason), ("", "load"))
+
+
+@checks.run
+def running():
+    client.generate(model, "hi", options={"num_predict": 1})
+    loaded = client.ps().models
+    same(loaded[0].model.removesuffix(":latest"), model.removesuffix(":latest"))
+    assert loaded[0].size > 0 and loaded[0].context_length > 0, loaded
+
+
+@checks.run
+def tools():
+    messages, tool_list, call = tool_prompt()
+    answer = client.chat(model, messages, tools=tool_list, options=GREEDY)
+    function = answer.message.tool_calls[0].function
+    same((function.name, dict(function.arguments)), call)
+
+
+@checks.run
+def tools_stream():
+    messages, tool_list, call = tool_prompt()
+    parts = client.chat(model, messages, tools=tool_list, options=GREEDY, stream=True)
+    calls = [c.function for part in parts for c in part.message.tool_calls or []]
+    same([(c.name, dict(c.arguments)) for c in calls], [call])
+
+
+@checks.run
+def schema():
+    is_verdict(client.chat(model, QUESTION, format=VERDICT).message.content)
+
+
+@checks.run
+def embed():
+    answer = client.embed(model, ["a cat", "a dog"])
+    same(len(answer.embeddings), 2)
+    for vector in answer.embeddings:
+        assert abs(length(vector) - 1) < 1e-3, length(vector)
+    one = client.embeddings(model, "a cat").embedding
+    same(len(one), len(answer.embeddings[0]))
+
+
+@checks.run
+def unknown_model():
+    error = refused(lambda: client.chat("no-such-model", QUESTION))
+    same((error.status_code, error.error), (404, "model 'no-such-model' not found"))
+
+
+@checks.run
+def bad_request():
+    error = refused(lambda: client.chat(model, QUESTION, options={"temperature": 1e9}))
+    same(error.status_code, 400)
+
+
+@checks.run
+def cancel():
+    parts = client.generate(model, "hello", stream=True, format=ENDLESS)
+    next(iter(parts))
+    frees_its_slot(parts.close)
+
+
+checks.end()
