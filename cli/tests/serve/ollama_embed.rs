@@ -88,7 +88,7 @@ async fn the_older_form_takes_a_prompt_and_gives_one_vector() {
     let body = json!({ "model": "tiny", "prompt": "four", "keep_alive": 60, "options": { "num_ctx": 512 } });
     let answer = server.post("/api/embeddings", body).await.json();
     assert_eq!(answer.as_object().unwrap().len(), 1);
-    assert_eq!(answer["embedding"].as_array().unwrap().len(), 64);
+    assert_eq!(answer["embedding"].as_array().unwrap().len(), 4);
     assert_eq!(server.backend.embeds()[0].inputs, [Prompt::Text("four".into())]);
     assert_eq!(server.backend.opened()[0].n_ctx, Some(512));
 }
