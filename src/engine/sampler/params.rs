@@ -103,6 +103,22 @@ impl SamplingParams {
             ..Self::default()
         }
     }
+
+    /// The chain for what leaves it open. At temperature 0 the most probable token is chosen, and samplers that always keep
+    /// it (top_k, top_p, min_p, top_n_sigma) cannot change that: sorting the vocabulary for them is left out.
+    fn chain(&self) -> Option<Vec<SamplerKind>> {
+        let off = |value: Option<f32>| value.is_none_or(|value| value <= 0.0);
+        let sure = self.temperature.is_some_and(|temperature| temperature <= 0.0)
+            && off(self.dynatemp_range)
+            && off(self.xtc_probability)
+            && self.typical_p.is_none_or(|p| p >= 1.0)
+            && self.adaptive_target.is_none_or(|target| target < 0.0)
+            && self.mirostat.is_none_or(|mirostat| mirostat == 0);
+        match &self.samplers {
+            None if sure => Some(vec![SamplerKind::Penalties, SamplerKind::Dry, SamplerKind::Temperature]),
+            given => given.clone(),
+        }
+    }
 }
 
 /// What an answer must look like: a grammar of the caller, or what a chat template demands of it.
@@ -258,6 +274,7 @@ pub(super) fn to_json(params: &SamplingParams, constraint: Option<&Constraint>) 
         unreachable!("a struct serializes to an object")
     };
     all.insert("logit_bias".into(), serde_json::json!(biases)); // null: never, in the shim's terms
+    all.insert("samplers".into(), serde_json::json!(params.chain()));
     if let Some(Constraint(constraint)) = constraint {
         all.extend(constraint.clone());
     }
@@ -267,6 +284,44 @@ pub(super) fn to_json(params: &SamplingParams, constraint: Option<&Constraint>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn temperature_0_leaves_out_what_cannot_change_the_choice() {
+        let zero = SamplingParams {
+            temperature: Some(0.0),
+            top_k: Some(40),
+            top_p: Some(0.9),
+            ..SamplingParams::default()
+        };
+        let short = [SamplerKind::Penalties, SamplerKind::Dry, SamplerKind::Temperature];
+        assert_eq!(zero.chain().as_deref(), Some(&short[..]));
+        let changes = [
+            SamplingParams {
+                temperature: Some(0.1),
+                ..zero.clone()
+            },
+            SamplingParams {
+                xtc_probability: Some(0.5),
+                ..zero.clone()
+            },
+            SamplingParams {
+                typical_p: Some(0.9),
+                ..zero.clone()
+            },
+            SamplingParams {
+                mirostat: Some(2),
+                ..zero.clone()
+            },
+        ];
+        for params in changes {
+            assert_eq!(params.chain(), None, "{params:?}");
+        }
+        let own = SamplingParams {
+            samplers: Some(vec![SamplerKind::TopK]),
+            ..zero
+        };
+        assert_eq!(own.chain(), Some(vec![SamplerKind::TopK]), "what was asked for is done");
+    }
 
     #[test]
     fn the_order_of_calls_is_the_order_of_the_chain() {
