@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Which model, and how the engine runs it.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct EngineArgs {
-    /// GGUF file; without it the embedded model is used. [-m]
+    /// GGUF file; where no model is named at all, the embedded one is used. [-m]
     #[arg(short, long, value_name = "FILE")]
     pub model: Option<PathBuf>,
     /// Let turbo K be used on model families that it is known to break (Qwen2, Qwen2.5).
@@ -68,7 +68,7 @@ pub struct ModelArgs {
 /// How tokens are chosen. Unset: the model's or the engine's default.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct SamplingArgs {
-    /// 0: always the most probable token.
+    /// Temperature; 0: always the most probable token.
     #[arg(long, value_name = "T")]
     pub temp: Option<f32>,
     /// Only the K most probable tokens; 0: all.

@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 /// Options of the log, for every command.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct LogArgs {
-    /// Lines of the log, on standard error: text for people, or JSON with a time, one object per line.
+    /// Form of the log on standard error: text, or one JSON object per line, with its time.
     #[arg(
         long,
         global = true,

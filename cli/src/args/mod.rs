@@ -74,9 +74,9 @@ pub enum Command {
     Run(RunArgs),
     /// Serve clients of the OpenAI API, and with --ollama those of Ollama, over HTTP.
     ///
-    /// Options and environment variables have llama-server's names; all of its others are accepted where what they ask
-    /// for is so anyway, and refused with what to do instead where it cannot be. An option beats a LLAMA_ARG_ variable,
-    /// that an OLLAMA_ variable (read with --ollama only), that the configuration file.
+    /// Options and environment variables have llama-server's names. Its options that are not listed here are accepted
+    /// where they ask for what is so anyway; the others are refused, with what to do instead. An option beats a
+    /// LLAMA_ARG_ variable, that an OLLAMA_ variable (read with --ollama only), that the configuration file.
     Serve(Box<ServeArgs>),
     /// List the KV cache types: bits per value, size, and which device runs which pair.
     Kv(KvArgs),

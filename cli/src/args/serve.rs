@@ -42,13 +42,13 @@ pub struct ListenArgs {
     /// Address or name to listen on; 0.0.0.0: all of this machine's, so set --api-key then. [default: 127.0.0.1]
     #[arg(long, value_name = "HOST")]
     pub host: Option<String>,
-    /// Port to listen on; 0: any free one. With --ollama: both APIs on this one port. [default: 8080]
+    /// Port to listen on; 0: any free one. If given together with --ollama, both APIs are on this one port. [default: 8080]
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
     /// Serve clients of Ollama too, on its port, and read Ollama's environment variables.
     #[arg(long)]
     pub ollama: bool,
-    /// Where clients of Ollama find the server, in any form that OLLAMA_HOST has. [default: --host, port 11434]
+    /// Address for clients of Ollama, in any form that OLLAMA_HOST has; with --ollama. [default: that of --host, port 11434]
     #[arg(long, value_name = "HOST:PORT", requires = "ollama")]
     pub ollama_host: Option<String>,
     /// Private key for TLS (PEM); with --ssl-cert-file. There is no plain HTTP then.
@@ -80,14 +80,14 @@ pub struct AccessArgs {
     /// File with keys, one in a line; lines that begin with # are comments.
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
-    /// Web pages that may call, besides those on this machine: https://chat.example; *: all.
+    /// Web pages that may call, besides those of this machine, as in https://chat.example; *: all.
     #[arg(long, value_name = "ORIGIN,...", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
-    /// Names by which the server may be addressed, besides addresses and local names; *: any. On an address that others
-    /// reach any name will do unless this is given.
+    /// Host names by which clients may address the server, besides IP addresses and local names; *: any. Without it, any
+    /// name will do where the server listens on an address that others reach.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub allowed_hosts: Vec<String>,
-    /// Largest request.
+    /// Largest body of a request.
     #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub body_limit: u32,
 }
@@ -98,7 +98,7 @@ pub struct ServingArgs {
     /// Requests served at once; they share the context. [-np]
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub parallel: u32,
-    /// Requests that may wait; more are refused with 429.
+    /// Requests that may wait, for each model; more are refused with 429.
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub queue: usize,
     /// Name of the model for clients; default: its file name. [-a]
@@ -107,7 +107,7 @@ pub struct ServingArgs {
     /// How long a request waits for its model to load, in seconds or as 10m, 1h30m; 0: as long as it takes.
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = go_duration)]
     pub load_timeout: Duration,
-    /// GET /slots; --no-slots: not, as it tells what others ask.
+    /// Serve GET /slots, which tells all clients how busy each slot is; --no-slots: refuse it.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = true, action = ArgAction::Set, hide_possible_values = true)]
     pub slots: bool,
@@ -119,7 +119,7 @@ pub struct AnswerArgs {
     /// Tokens of an answer at most; negative: until the context is full. [-n]
     #[arg(short = 'n', long, alias = "n-predict", value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
     pub predict: i64,
-    /// Reuse the cached beginning of a prompt; --no-cache-prompt: never, also if a request asks for it.
+    /// Reuse what is cached of a prompt's beginning; --no-cache-prompt: never, even where a request asks for it.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = true, action = ArgAction::Set, hide_possible_values = true)]
     pub cache_prompt: bool,
@@ -153,10 +153,10 @@ pub struct MoreSamplingArgs {
     /// Only tokens within N standard deviations of the best; -1: off.
     #[arg(long, alias = "top-nsigma", value_name = "N", allow_negative_numbers = true)]
     pub top_n_sigma: Option<f32>,
-    /// Probability of dropping all but the least probable of the probable tokens.
+    /// XTC: probability of dropping all but the least probable of the probable tokens; 0: off.
     #[arg(long, value_name = "P")]
     pub xtc_probability: Option<f32>,
-    /// What counts as probable there.
+    /// XTC: what counts as probable.
     #[arg(long, value_name = "P")]
     pub xtc_threshold: Option<f32>,
     /// Only tokens of typical information content; 1: off.
@@ -165,46 +165,46 @@ pub struct MoreSamplingArgs {
     /// Tokens that penalties look back; 0: none, -1: the context.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub repeat_last_n: Option<i32>,
-    /// Against tokens that occurred; 0: off.
+    /// Penalty on tokens that have occurred; 0: off.
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub presence_penalty: Option<f32>,
-    /// Against tokens, by how often they occurred; 0: off.
+    /// Penalty on tokens, for each time they have occurred; 0: off.
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub frequency_penalty: Option<f32>,
-    /// Against going on with a repetition; 0: off.
+    /// DRY: penalty on going on with a repetition; 0: off.
     #[arg(long, value_name = "X")]
     pub dry_multiplier: Option<f32>,
-    /// Growth of that penalty by token.
+    /// DRY: growth of that penalty with each token.
     #[arg(long, value_name = "X")]
     pub dry_base: Option<f32>,
-    /// Length of a repetition that is free.
+    /// DRY: tokens of a repetition that cost nothing.
     #[arg(long, value_name = "N")]
     pub dry_allowed_length: Option<i32>,
-    /// Tokens it looks back; 0: none, -1: the context.
+    /// DRY: tokens it looks back; 0: none, -1: the context.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub dry_penalty_last_n: Option<i32>,
-    /// Text that ends a repetition; may be repeated. none: nothing does.
+    /// DRY: text that ends a repetition; may be given several times. none: nothing does.
     #[arg(long, value_name = "TEXT")]
     pub dry_sequence_breaker: Vec<String>,
-    /// Probability to steer towards; negative: off.
+    /// Adaptive: probability to steer towards; negative: off.
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub adaptive_target: Option<f32>,
-    /// How slowly that adapts.
+    /// Adaptive: how slowly it adapts, from 0 to 0.99.
     #[arg(long, value_name = "X")]
     pub adaptive_decay: Option<f32>,
     /// Temperature varies by this much with the entropy; 0: not.
     #[arg(long, value_name = "T")]
     pub dynatemp_range: Option<f32>,
-    /// Exponent of that.
+    /// Exponent of that variation.
     #[arg(long, value_name = "X")]
     pub dynatemp_exp: Option<f32>,
     /// Mirostat: 0 off, 1, or 2.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=2))]
     pub mirostat: Option<u8>,
-    /// Its learning rate (eta).
+    /// Mirostat: learning rate (eta).
     #[arg(long, value_name = "X")]
     pub mirostat_lr: Option<f32>,
-    /// Its target entropy (tau).
+    /// Mirostat: target entropy (tau).
     #[arg(long, value_name = "X")]
     pub mirostat_ent: Option<f32>,
     /// Samplers in their order, as in `top_k;top_p;temperature`.

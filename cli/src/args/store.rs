@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// Where models are kept.
 #[derive(Debug, Clone, Default, Args)]
 pub struct StoreArgs {
-    /// Folder with models; default: in the user's data directory.
+    /// Folder with models. Default: one in the user's data directory.
     #[arg(long, value_name = "DIR", env = "OLLAMA_MODELS")]
     pub models_dir: Option<PathBuf>,
 }
@@ -28,7 +28,7 @@ impl StoreArgs {
 /// Where models come from.
 #[derive(Debug, Clone, Args)]
 pub struct HubArgs {
-    /// URL of the hub.
+    /// URL of the hub that models are downloaded from.
     #[arg(long, value_name = "URL", env = "HF_ENDPOINT", default_value = hub::DEFAULT_URL)]
     pub hub_url: String,
     /// Token for models that the hub does not give to everybody.
@@ -54,10 +54,10 @@ impl HubArgs {
 /// A model on a hub, instead of a file.
 #[derive(Debug, Clone, Args)]
 pub struct RemoteArgs {
-    /// Model on a hub: org/repo, org/repo:QUANT. Downloaded where it is not in the models folder. [-hf]
+    /// Model of a hub instead of a file: org/repo or org/repo:QUANT. Downloaded unless the models folder has it. [-hf]
     #[arg(long, value_name = "MODEL", conflicts_with = "model")]
     pub hf_repo: Option<String>,
-    /// File of that repository. [-hff]
+    /// Which file of that repository. [-hff]
     #[arg(long, value_name = "FILE", requires = "hf_repo")]
     pub hf_file: Option<String>,
     #[command(flatten)]
