@@ -71,6 +71,22 @@ pub struct MemoryUse {
     pub model: BTreeMap<String, u64>,
 }
 
+impl MemoryUse {
+    /// The bytes of some buffers that lie in a card's own memory, by the names of the devices. Other buffers, whatever they
+    /// are called (`CPU_REPACK`, `AMX`, ...), are main memory.
+    pub fn on_cards(buffers: &BTreeMap<String, u64>) -> u64 {
+        let devices = Backend::init()
+            .and_then(|backend| backend.devices())
+            .unwrap_or_default();
+        let of_a_card = |name: &str| {
+            let mut cards = devices.iter().filter(|device| device.kind == DeviceKind::Gpu);
+            cards.any(|card| name.starts_with(card.name.as_str()) && !name.ends_with("_Host"))
+        };
+        let on_cards = buffers.iter().filter(|(name, _)| of_a_card(name));
+        on_cards.map(|(_, bytes)| bytes).sum()
+    }
+}
+
 /// A KV cache over a model. `Send` but not `Sync`: it belongs to one thread at a time.
 #[derive(Debug)]
 pub struct Context {

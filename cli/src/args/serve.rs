@@ -3,6 +3,8 @@
 use super::pool::PoolArgs;
 use super::store::RemoteArgs;
 use super::{ModelArgs, SamplingArgs, SlotArgs};
+use crate::commands::serve::backend::KeepAlive;
+use crate::commands::serve::keep_alive;
 use clap::{ArgAction, Args as ClapArgs};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -105,7 +107,7 @@ pub struct ServingArgs {
     #[arg(short, long, value_name = "NAME")]
     pub alias: Option<String>,
     /// How long a request waits for its model to load, in seconds or as 10m, 1h30m; 0: as long as it takes.
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = go_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = limit)]
     pub load_timeout: Duration,
     /// Serve GET /slots, which tells all clients how busy each slot is; --no-slots: refuse it.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
@@ -212,56 +214,10 @@ pub struct MoreSamplingArgs {
     pub samplers: Option<String>,
 }
 
-/// A duration as Ollama takes it: seconds, or numbers with units as in `1h30m`. Negative: for ever, which is 0 here.
-fn go_duration(text: &str) -> Result<Duration, String> {
-    const UNITS: [(&str, f64); 4] = [("ms", 0.001), ("h", 3600.0), ("m", 60.0), ("s", 1.0)];
-    let wrong = || format!("`{text}` is no duration; write seconds, or as in 10m or 1h30m");
-    let positive = |seconds: f64| Duration::try_from_secs_f64(seconds.max(0.0)).map_err(|_| wrong());
-    if text.is_empty() {
-        return Err(wrong());
-    }
-    if let Some(seconds) = text.parse::<f64>().ok().filter(|seconds| seconds.is_finite()) {
-        return positive(seconds);
-    }
-    let mut seconds = 0.0;
-    let mut rest = text.strip_prefix('-').unwrap_or(text);
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
-        rest = &rest[digits..];
-        let (unit, size) = UNITS
-            .iter()
-            .find(|(unit, _)| rest.starts_with(unit))
-            .ok_or_else(wrong)?;
-        rest = &rest[unit.len()..];
-        seconds += number * size;
-    }
-    if text.starts_with('-') {
-        Ok(Duration::ZERO)
-    } else {
-        positive(seconds)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_have_the_forms_of_ollama() {
-        for (text, seconds) in [
-            ("90", 90.0),
-            ("10m", 600.0),
-            ("1h30m", 5400.0),
-            ("1.5s", 1.5),
-            ("250ms", 0.25),
-            ("-1", 0.0),
-            ("-5m", 0.0),
-        ] {
-            assert_eq!(go_duration(text), Ok(Duration::from_secs_f64(seconds)), "{text}");
-        }
-        for text in ["", "m", "5x", "1h30", "inf", "nan"] {
-            assert!(go_duration(text).is_err(), "{text}");
-        }
-    }
+/// As `keep_alive` of a request. Negative is for ever, which is 0 here.
+fn limit(text: &str) -> Result<Duration, String> {
+    keep_alive::from_text(text).map(|time| match time {
+        KeepAlive::For(time) => time,
+        KeepAlive::Forever => Duration::ZERO,
+    })
 }

@@ -152,6 +152,8 @@ async fn ps_tells_the_context_and_the_real_bytes_of_the_cache() {
     let kv = model["kv"]["bytes"].as_u64().unwrap();
     let cells = props["kv"]["bytes_per_token"].as_f64().unwrap() * 1024.0;
     assert!(kv as f64 >= cells && kv < model["size"].as_u64().unwrap(), "{model}");
+    // the embedded model is computed on the CPU, whatever that calls its buffers
+    assert_eq!(model["size_vram"], 0);
 }
 
 // L9

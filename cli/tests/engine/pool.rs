@@ -10,7 +10,9 @@ use llama_turboquant_cli::commands::serve::backend::{
     Backend, BackendError, CancelToken, ChatPrompt, Health, KeepAlive, Opened, Running, Wanted,
 };
 use llama_turboquant_cli::commands::serve::engine::{Engine, FixedCatalog, Limits};
+use llama_turboquant_cli::commands::serve::on_offer::{self, OnOffer};
 use llama_turboquant_cli::commands::serve::{AppState, Settings, app};
+use llama_turboquant_cli::options::ModelOverrides;
 use llama_turboquant_cli::settings::ModelSettings;
 use llama_turboquant_cli::store::Store;
 use llama_turboquant_cli::store::{Catalog, Entry};
@@ -781,4 +783,52 @@ async fn a_request_that_is_dropped_while_its_model_loads_cancels_the_load() {
         again.await.unwrap() > Duration::ZERO,
         "what was given up was not loaded"
     );
+}
+
+#[test]
+fn a_model_of_the_folder_has_the_name_and_the_options_of_the_configuration_file() {
+    let zoo = Zoo::with(|_| {});
+    let folder = zoo.dir.path().to_str().unwrap();
+    let line = [
+        "turboquant",
+        "serve",
+        "--threads",
+        "1",
+        "--cache-type-k",
+        "f16",
+        "--cache-type-v",
+        "f16",
+        "--models-dir",
+        folder,
+    ];
+    let Command::Serve(args) = Args::parse_from(line).command else {
+        unreachable!()
+    };
+    let said = |name: &str| ModelOverrides {
+        alias: Some("other".into()),
+        ctx_size: Some(384),
+        ..ModelOverrides::new(name)
+    };
+    let settings = ModelSettings::new(&args.model, 1).unwrap();
+    let models = [said("a")];
+    let offered = OnOffer::new(&args, &models, &settings).unwrap();
+    let limits = on_offer::limits(&args, &models).unwrap();
+    let engine = Engine::new(offered.catalog, settings.clone(), limits, offered.start_up).unwrap();
+    for name in ["other", "a"] {
+        let opened = engine
+            .open(
+                &Wanted {
+                    exact: true,
+                    ..Wanted::named(Some(name))
+                },
+                &CancelToken::new(),
+            )
+            .unwrap();
+        assert_eq!(
+            opened.card.n_ctx_total, 512,
+            "384 rounded up to what the engine takes, for {name}"
+        );
+    }
+    let gone = OnOffer::new(&args, &[said("nobody")], &settings).err().unwrap();
+    assert!(format!("{gone:#}").contains("nobody"), "{gone:#}");
 }

@@ -1,14 +1,12 @@
 //! The engine as an executor: a context per arm.
 
 use super::{Executor, Run, ThroughputOptions, Workload};
-use crate::engine::heap;
+use crate::engine::{MemoryUse, heap};
 use crate::kv::{KvBytes, LayerTypes};
 use crate::measure::attention::{AttentionMeter, AttentionUse};
 use crate::measure::resident::{PeakMeter, wait_until_idle};
 use crate::verify::rng::Rng;
-use crate::{
-    Backend, Batch, CancelToken, Context, ContextConfig, DeviceKind, Error, Model, ModelBuilder, Result, Token, memory,
-};
+use crate::{Backend, Batch, CancelToken, Context, ContextConfig, Error, Model, ModelBuilder, Result, Token, memory};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -388,17 +386,5 @@ fn bytes_per_token(context: &Context, workload: &Workload) -> u64 {
 
 /// The bytes that lie in main memory, of bytes by the engine's buffer names.
 fn host_bytes(buffers: &BTreeMap<String, u64>) -> u64 {
-    let devices = Backend::init()
-        .and_then(|backend| backend.devices())
-        .unwrap_or_default();
-    let of_a_card = |name: &str| {
-        devices
-            .iter()
-            .any(|device| device.kind == DeviceKind::Gpu && name.starts_with(device.name.as_str()))
-    };
-    buffers
-        .iter()
-        .filter(|(name, _)| !of_a_card(name))
-        .map(|(_, bytes)| bytes)
-        .sum()
+    buffers.values().sum::<u64>() - MemoryUse::on_cards(buffers)
 }

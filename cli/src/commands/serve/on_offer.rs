@@ -50,9 +50,18 @@ impl OnOffer {
             });
         }
         let folder = folder.unwrap_or_else(Store::default_folder);
+        if args.pool.models_dir.is_some() && !folder.is_dir() {
+            tracing::warn!(
+                "the models folder {} is not there; it is made when a model is pulled",
+                folder.display()
+            );
+        }
         let mut store = Store::open(folder).context("--models-dir")?;
         if settings.engine.file.is_none() {
             store = store.with_model(embedded::entry());
+        }
+        for model in models.iter().filter(|model| model.model.is_none()) {
+            given.extend(renamed(model, &store)?);
         }
         let store = Arc::new(given.into_iter().fold(store, Store::with_model));
         Ok(Self {
@@ -67,6 +76,22 @@ impl OnOffer {
 fn of_file(model: &ModelOverrides) -> Option<Entry> {
     let file = model.model.clone()?;
     Some(named(model.alias.as_deref().unwrap_or(&model.name), Some(file)))
+}
+
+/// A model of the folder that the configuration file gives another name: both are good.
+fn renamed(model: &ModelOverrides, store: &Store) -> Result<Option<Entry>> {
+    let Some(alias) = &model.alias else { return Ok(None) };
+    let entry = store.find(&model.name)?.with_context(|| {
+        format!(
+            "[models.\"{}\"] gives another name to a model that is not in the folder; `turboquant list` shows those that are",
+            model.name
+        )
+    })?;
+    Ok(Some(Entry {
+        name: alias.clone(),
+        parent: Some(entry.name.clone()),
+        ..entry
+    }))
 }
 
 /// What the pool keeps to.
@@ -99,9 +124,13 @@ fn per_model(args: &ServeArgs, models: &[ModelOverrides]) -> Result<BTreeMap<Str
             keep_alive: keep_alive.map_err(anyhow::Error::msg)?,
         })
     };
-    let named = |model: &ModelOverrides| -> Result<(String, PerModel)> {
+    let mut all = BTreeMap::new();
+    for model in models {
         let settings = settings(model).with_context(|| format!("[models.\"{}\"]", model.name))?;
-        Ok((model.alias.clone().unwrap_or_else(|| model.name.clone()), settings))
-    };
-    models.iter().map(named).collect()
+        if let Some(alias) = &model.alias {
+            all.insert(alias.clone(), settings.clone());
+        }
+        all.insert(model.name.clone(), settings);
+    }
+    Ok(all)
 }

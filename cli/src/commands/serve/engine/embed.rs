@@ -109,17 +109,12 @@ impl Vectors {
 /// Bytes of a context, weights left out. A GPU's buffers have the device's name, the processor's begin with `CPU`.
 pub(super) fn occupied(used: &MemoryUse) -> ModelMemory {
     let sum = |buffers: &std::collections::BTreeMap<String, u64>| buffers.values().sum();
-    let gpu = [&used.kv, &used.compute]
-        .into_iter()
-        .flatten()
-        .filter(|(name, _)| !name.starts_with("CPU") && !name.ends_with("_Host"))
-        .map(|(_, bytes)| bytes)
-        .sum();
+    let gpu = [&used.kv, &used.compute].map(MemoryUse::on_cards);
     ModelMemory {
         weights: 0,
         kv: sum(&used.kv),
         compute: sum(&used.compute),
-        gpu,
+        gpu: gpu.iter().sum(),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::commands::serve::backend::{
 use crate::commands::serve::state::unix_time;
 use crate::settings::{ModelSettings, human_bytes};
 use anyhow::Context as _;
+use llama_turboquant::engine::MemoryUse;
 use llama_turboquant::engine::chat::{ChatRequest, ChatTemplate};
 use llama_turboquant::kv::LayerTypes;
 use llama_turboquant::scheduler::{Job, Scheduler, SchedulerConfig, SlotState};
@@ -283,21 +284,16 @@ pub(super) fn abilities(meta: &ModelMeta, template: Option<&ChatTemplate>) -> an
     })
 }
 
-/// What the engine says it has allocated. A GPU's buffers have the device's name, the processor's begin with `CPU`.
+/// What the engine says it has allocated.
 fn occupied(context: &Context) -> anyhow::Result<ModelMemory> {
     let used = context.memory_use()?;
     let sum = |buffers: &std::collections::BTreeMap<String, u64>| buffers.values().sum();
-    let gpu = [&used.model, &used.kv, &used.compute]
-        .into_iter()
-        .flatten()
-        .filter(|(name, _)| !name.starts_with("CPU") && !name.ends_with("_Host"))
-        .map(|(_, bytes)| bytes)
-        .sum();
+    let gpu = [&used.model, &used.kv, &used.compute].map(MemoryUse::on_cards);
     Ok(ModelMemory {
         weights: sum(&used.model),
         kv: sum(&used.kv),
         compute: sum(&used.compute),
-        gpu,
+        gpu: gpu.iter().sum(),
     })
 }
 
