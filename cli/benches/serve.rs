@@ -28,6 +28,10 @@ struct Options {
     /// Tokens of every answer.
     #[arg(long, default_value_t = 200)]
     tokens: usize,
+    /// Slots of the server. With one, the answers lie in the same cells of the cache with a server and without; with
+    /// several, they lie behind what others left there.
+    #[arg(long, default_value_t = 4)]
+    parallel: u32,
     #[command(flatten)]
     model: ModelArgs,
     /// What `cargo bench` adds.
@@ -49,6 +53,9 @@ fn main() -> Result<()> {
         server.engine.describe()
     );
     compare(&options, &server, &mut bare)?;
+    if options.parallel < 4 {
+        return Ok(());
+    }
     streams(&options, &server)?;
     company(&options, &server)
 }
@@ -62,7 +69,7 @@ struct Server {
 
 impl Server {
     fn start(options: &Options) -> Result<Self> {
-        let settings = ModelSettings::new(&options.model, 4)?;
+        let settings = ModelSettings::new(&options.model, options.parallel)?;
         let engine = Arc::new(Engine::of_model("bench", &settings, Limits::default())?);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -155,8 +162,8 @@ struct Bare {
 
 impl Bare {
     fn new(options: &Options) -> Result<Self> {
-        // as many sequences as the server has, so that the caches are alike
-        let settings = ModelSettings::new(&options.model, 4)?;
+        // as many sequences as the server has
+        let settings = ModelSettings::new(&options.model, options.parallel)?;
         let model = settings.engine.load(&llama_turboquant::CancelToken::new())?;
         Ok(Self {
             session: Session::new(settings.create_context(&model)?),

@@ -43,6 +43,15 @@ static uint8_t mask_sight(const char * mask, int count) {
 
 // One more than the last of count keys that the mask shows, if that is more than `least`; else `least`.
 static int last_seen(const char * mask, int least, int count) {
+    // most of a tile is behind what a query sees: whole vectors of it first
+    for (; count - 16 >= least; count -= 16) {
+        uint64_t word[4];
+        memcpy(word, mask + 2 * (count - 16), sizeof word);
+        const uint64_t none = TQ_HALF_MINUS_INFINITY * UINT64_C(0x0001000100010001);
+        if ((word[0] ^ none) | (word[1] ^ none) | (word[2] ^ none) | (word[3] ^ none)) {
+            break;
+        }
+    }
     for (; count > least; count--) {
         uint16_t half;
         memcpy(&half, mask + 2 * (count - 1), sizeof half);
