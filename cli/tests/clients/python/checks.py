@@ -36,6 +36,15 @@ def same(found, expected):
     assert found == expected, f"{found!r} instead of {expected!r}"
 
 
+def refused(kind, call):
+    """The error that `call` raises; no error, or another one, fails the check."""
+    try:
+        call()
+    except kind as error:
+        return error
+    raise AssertionError(f"no {kind.__name__}")
+
+
 def get(path):
     with urllib.request.urlopen(URL + path, timeout=30) as reply:
         return reply.read().decode()

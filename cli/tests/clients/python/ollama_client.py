@@ -1,21 +1,13 @@
 """The Python package `ollama` against the server."""
 
 import ollama
-from checks import ENDLESS, URL, VERDICT, Checks, first_model, frees_its_slot, is_verdict, length, same, tool_prompt
+from checks import ENDLESS, URL, VERDICT, Checks, first_model, frees_its_slot, is_verdict, length, refused, same, tool_prompt
 
 client = ollama.Client(host=URL)
 checks = Checks("python-ollama")
 QUESTION = [{"role": "user", "content": "What is turbo3?"}]
 GREEDY = {"temperature": 0}
 model = first_model()
-
-
-def refused(call):
-    try:
-        call()
-    except ollama.ResponseError as error:
-        return error
-    raise AssertionError("no ResponseError")
 
 
 @checks.run
@@ -110,13 +102,13 @@ def embed():
 
 @checks.run
 def unknown_model():
-    error = refused(lambda: client.chat("no-such-model", QUESTION))
+    error = refused(ollama.ResponseError, lambda: client.chat("no-such-model", QUESTION))
     same((error.status_code, error.error), (404, "model 'no-such-model' not found"))
 
 
 @checks.run
 def bad_request():
-    error = refused(lambda: client.chat(model, QUESTION, options={"temperature": 1e9}))
+    error = refused(ollama.ResponseError, lambda: client.chat(model, QUESTION, options={"temperature": 1e9}))
     same(error.status_code, 400)
 
 

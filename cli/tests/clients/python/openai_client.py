@@ -3,20 +3,12 @@
 import json
 
 import openai
-from checks import URL, VERDICT, Checks, frees_its_slot, is_verdict, length, same, too_long, tool_prompt
+from checks import URL, VERDICT, Checks, frees_its_slot, is_verdict, length, refused, same, too_long, tool_prompt
 
 client = openai.OpenAI(base_url=URL + "/v1", api_key="none", max_retries=0, timeout=120)
 model = client.models.list().data[0].id
 checks = Checks("python-openai")
 QUESTION = [{"role": "user", "content": "What is turbo3?"}]
-
-
-def refused(kind, call):
-    try:
-        call()
-    except kind as error:
-        return error
-    raise AssertionError(f"no {kind.__name__}")
 
 
 @checks.run
@@ -149,12 +141,6 @@ def cancel():
     )
     next(iter(stream))
     frees_its_slot(stream.close)
-
-
-@checks.run
-def responses():
-    answer = client.responses.create(model=model, input="What is turbo3?", temperature=0)
-    assert "3-bit" in answer.output_text, answer
 
 
 checks.end()
