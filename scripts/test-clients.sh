@@ -68,11 +68,13 @@ for name in $(compgen -e | grep -E '^(OLLAMA|LLAMA|TURBO|TURBOQUANT|OPENAI|ANTHR
 export TURBOQUANT_CONFIG='' NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost
 
 folder=$(mktemp -d)
-# both APIs on one port; the models folder is empty, so that the embedded model is the only one
-"$program" serve --ollama --host 127.0.0.1 --port 0 --models-dir "$folder" --parallel 2 --threads 2 --log-format json \
+# a second model, so that an unknown name is unknown: one model alone answers to any name
+"$program" model synth "$folder/untrained.gguf" --layers 1 --embd 64 --heads 1 --kv-heads 1 --ff 64 2>/dev/null >&2
+# both APIs on one port, for models that are loaded when they are asked for
+"$program" serve --ollama --host 127.0.0.1 --port 0 --models-dir "$folder" --parallel 2 --threads 1 --log-format json \
     >"$work/server.out" 2>"$work/server.log" &
 server=$!
-trap 'kill $server 2>/dev/null || true; wait $server 2>/dev/null || true; rm -rf "$folder"' EXIT
+trap 'kill "$server" 2>/dev/null || true; wait $server 2>/dev/null || true; rm -rf "$folder"' EXIT
 url=
 for _ in $(seq 600); do
     url=$(sed -n 's/^listening on \(http:[^ ]*\).*/\1/p' "$work/server.out" | head -n 1)

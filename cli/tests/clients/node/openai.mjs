@@ -99,6 +99,8 @@ await checks.run("unknown_model", async () => {
   const error = await client.models.retrieve("no/such-model").catch((error) => error);
   assert(error instanceof OpenAI.NotFoundError, `${error}`);
   assert.equal(error.code, "model_not_found");
+  const chat = await ask({ model: "gpt-0", stream: true }).catch((error) => error);
+  assert(chat instanceof OpenAI.NotFoundError, `${chat}`);
 });
 
 await checks.run("bad_request", async () => {

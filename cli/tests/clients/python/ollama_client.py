@@ -1,7 +1,20 @@
 """The Python package `ollama` against the server."""
 
 import ollama
-from checks import ENDLESS, URL, VERDICT, Checks, first_model, frees_its_slot, is_verdict, length, refused, same, tool_prompt
+from checks import (
+    ENDLESS,
+    URL,
+    VERDICT,
+    Checks,
+    first_model,
+    frees_its_slot,
+    is_verdict,
+    length,
+    refused,
+    same,
+    tool_prompt,
+    wait_until,
+)
 
 client = ollama.Client(host=URL)
 checks = Checks("python-ollama")
@@ -67,6 +80,29 @@ def running():
     loaded = client.ps().models
     same(loaded[0].model.removesuffix(":latest"), model.removesuffix(":latest"))
     assert loaded[0].size > 0 and loaded[0].context_length > 0, loaded
+
+
+@checks.run
+def another_model():
+    """It is loaded when it is asked for, beside the other, and unloaded when it is done with."""
+    answer = client.generate("untrained", "hi", options={"num_predict": 2}, keep_alive=0)
+    same((answer.done, answer.model), (True, "untrained"))
+    assert answer.load_duration > 0, answer
+
+    def loaded():
+        return [found.model.removesuffix(":latest") for found in client.ps().models]
+
+    wait_until("the other model is unloaded", lambda: "untrained" not in loaded(), 5)
+    same(loaded(), [model.removesuffix(":latest")])
+
+
+@checks.run
+def copy_and_delete():
+    client.copy("untrained", "mine")
+    assert "mine:latest" in [found.model for found in client.list().models]
+    client.delete("mine")
+    assert "mine:latest" not in [found.model for found in client.list().models]
+    same(refused(ollama.ResponseError, lambda: client.delete("mine")).status_code, 404)
 
 
 @checks.run

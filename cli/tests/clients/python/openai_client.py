@@ -113,6 +113,10 @@ def embeddings():
 def unknown_model():
     error = refused(openai.NotFoundError, lambda: client.models.retrieve("no/such-model"))
     same((error.status_code, error.code, error.type), (404, "model_not_found", "not_found_error"))
+    error = refused(
+        openai.NotFoundError, lambda: client.chat.completions.create(model="gpt-0", messages=QUESTION, stream=True)
+    )
+    same((error.status_code, error.code), (404, "model_not_found"))
 
 
 @checks.run

@@ -12,6 +12,7 @@ use async_openai::types::embeddings::{CreateBase64EmbeddingResponse, CreateEmbed
 use async_openai::types::responses::{Response, ResponseStreamEvent, Status};
 use futures::{Stream, StreamExt};
 use serde_json::{Value, json};
+use std::fmt::Debug;
 use std::pin::Pin;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, OpenAIError>> + Send>>;
@@ -157,7 +158,8 @@ impl Api {
     async fn tool_result(&self) -> Result<()> {
         let (mut messages, tools) = tool_prompt()?;
         let arguments = json!({ "expression": CALL.1 }).to_string();
-        let call = json!({ "id": "call_1", "type": "function", "function": { "name": CALL.0, "arguments": arguments } });
+        let call =
+            json!({ "id": "call_1", "type": "function", "function": { "name": CALL.0, "arguments": arguments } });
         messages.as_array_mut().context("messages")?.extend([
             json!({ "role": "assistant", "content": null, "tool_calls": [call] }),
             json!({ "role": "tool", "tool_call_id": "call_1", "content": "-49" }),
@@ -198,14 +200,8 @@ impl Api {
     }
 
     async fn unknown_model(&self) -> Result<()> {
-        match self.client.models().retrieve("no/such-model").await {
-            Err(OpenAIError::ApiError(error)) => {
-                ensure!(error.status_code == 404, "{error}");
-                ensure!(error.api_error.code.as_deref() == Some("model_not_found"), "{error}");
-                Ok(())
-            }
-            other => bail!("{other:?}"),
-        }
+        is_unknown(self.client.models().retrieve("no/such-model").await)?;
+        is_unknown(self.answer(json!({ "model": "gpt-0" })).await)
     }
 
     async fn bad_request(&self) -> Result<()> {
@@ -287,6 +283,17 @@ impl Api {
             .and_then(|items| items.last())
             .context("an output item")?;
         is_the_call(call["name"].as_str(), call["arguments"].as_str())
+    }
+}
+
+fn is_unknown<T: Debug>(answer: Result<T, OpenAIError>) -> Result<()> {
+    match answer {
+        Err(OpenAIError::ApiError(error)) => {
+            ensure!(error.status_code == 404, "{error}");
+            ensure!(error.api_error.code.as_deref() == Some("model_not_found"), "{error}");
+            Ok(())
+        }
+        other => bail!("{other:?}"),
     }
 }
 
