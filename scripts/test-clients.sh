@@ -15,6 +15,19 @@ results=$work/results.txt
 : >"$results"
 
 all=(python-openai python-responses python-ollama python-anthropic python-readers npm-openai npm-ollama async-openai ollama-rs)
+declare -A file=(
+    [python-openai]=python/openai_client.py
+    [python-responses]=python/responses_client.py
+    [python-ollama]=python/ollama_client.py
+    [python-anthropic]=python/anthropic_client.py
+    [python-readers]=python/published.py
+    [npm-openai]=node/openai.mjs
+    [npm-ollama]=node/ollama.mjs
+    [async-openai]=rust/src/openai.rs
+    [ollama-rs]=rust/src/ollama.rs
+)
+# the checks of a client, so that those it does not come to are noticed
+checks_of() { grep -cE '^@checks\.run$|^await checks\.run\("|^    checks\.run\("' "$here/${file[$1]}"; }
 for name in ${ONLY:-}; do
     [[ " ${all[*]} " == *" $name "* ]] || { echo "ONLY: there is no client \`$name\`; there are: ${all[*]}" >&2; exit 2; }
 done
@@ -36,17 +49,17 @@ skip() {
         if wanted "$name"; then report "SKIPPED $name: $reason"; fi
     done
 }
-# client NAME COMMAND...: its lines go to the screen and to the results. Silence is a failure, and so is an end without a FAIL
-# line.
+# client NAME COMMAND...: its lines go to the screen and to the results. An end before the last check is a failure.
 client() {
-    local name=$1 code=0 start=$SECONDS out=$work/$1.out
+    local name=$1 code=0 start=$SECONDS out=$work/$1.out ran
     shift
     wanted "$name" || return 0
     echo "--- $name"
     timeout 300 "$@" 2>"$work/$name.log" | tee "$out" || code=${PIPESTATUS[0]}
     cat "$out" >>"$results"
-    if [[ ! -s $out ]] || { ((code)) && ! grep -q '^FAIL' "$out"; }; then
-        report "FAIL $name end: exit code $code after $(wc -l <"$out") lines; $(tail -n 1 "$work/$name.log")"
+    ran=$(grep -cE '^(PASS|FAIL) ' "$out" || true)
+    if ((ran != $(checks_of "$name"))) || { ((code)) && ! grep -q '^FAIL ' "$out"; }; then
+        report "FAIL $name end: exit code $code after $ran of $(checks_of "$name") checks; $(tail -n 1 "$work/$name.log")"
     fi
     took[$name]=$((SECONDS - start))
 }
@@ -60,7 +73,7 @@ if [[ -z $program ]]; then
     # shellcheck source=scripts/env.sh
     . scripts/env.sh
     # as `cargo test` builds it, for a test that needs it: `cargo build` would compile half of the dependencies again
-    cargo test --quiet --package llama-turboquant-cli --features "${FEATURES:-native}" --test program --no-run
+    cargo test --quiet --workspace --features "${FEATURES:-native}" --test program --no-run
     program=${CARGO_TARGET_DIR:-target}/debug/turboquant
 fi
 # settings of whoever tests must not reach the server or the clients, and no proxy stands between them
@@ -156,7 +169,7 @@ rust_clients() {
         if grep -q -e --locked "$log"; then # Cargo.toml and Cargo.lock differ, which is a mistake of ours
             report "FAIL async-openai build: $(said "$log")"
         else
-            skip "the crates could not be downloaded: $(said "$log")" "${mine[@]}"
+            skip "the crates could not be downloaded: $(grep -m 1 '^error' "$log" || said "$log")" "${mine[@]}"
         fi
         return
     fi
@@ -176,18 +189,18 @@ if ! kill -0 $server 2>/dev/null; then report "FAIL server end: it ended during 
 
 # --- the sum ---------------------------------------------------------------------------------------------------------------
 count() { grep -c "$@" "$results" || true; }
-skipped=$(count '^SKIPPED')
 echo
-printf '%-18s %5s %7s %7s\n' client run passed failed
+printf '%-18s %5s %7s %7s %8s\n' client run passed failed skipped
+not_run=0 clients=0
 for name in "${all[@]}"; do
     wanted "$name" || continue
-    passed=$(count "^PASS $name ") failed=$(count "^FAIL $name ")
-    if reason=$(grep -m 1 "^SKIPPED $name:" "$results"); then
-        printf '%-18s %5s %7s %7s  %s\n' "$name" 0 0 0 "skipped${reason#*:}" | cut -c1-160
-    else
-        printf '%-18s %5d %7d %7d  %d s\n' "$name" $((passed + failed)) "$passed" "$failed" "${took[$name]:-0}"
+    passed=$(count "^PASS $name ") failed=$(count "^FAIL $name ") skipped=0
+    if grep -q "^SKIPPED $name:" "$results"; then
+        skipped=$(checks_of "$name")
+        not_run=$((not_run + skipped)) clients=$((clients + 1))
     fi
+    printf '%-18s %5d %7d %7d %8d %4d s\n' "$name" $((passed + failed)) "$passed" "$failed" "$skipped" "${took[$name]:-0}"
 done
-passed=$(count '^PASS') failed=$(count '^FAIL')
-echo "clients: $((passed + failed)) checks run, $passed passed, $failed failed; $skipped clients skipped; $SECONDS s"
+passed=$(count '^PASS ') failed=$(count '^FAIL ')
+echo "clients: $((passed + failed)) checks run, $passed passed, $failed failed; $not_run checks of $clients clients skipped; $SECONDS s"
 ((failed == 0))
