@@ -109,6 +109,13 @@ def tool_result():
 
 
 @checks.run
+def prefill():
+    """An answer that the client has begun is gone on with."""
+    found = ask(messages=QUESTION + [{"role": "assistant", "content": "turbo3 is"}], max_tokens=10)
+    assert found.content[0].text.startswith(" a 3-bit"), found
+
+
+@checks.run
 def count_tokens():
     counted = client.messages.count_tokens(model=model, messages=QUESTION).input_tokens
     usage = ask(max_tokens=1).usage

@@ -10,8 +10,10 @@ from checks import (
     frees_its_slot,
     is_verdict,
     length,
+    n_ctx,
     refused,
     same,
+    too_long,
     tool_prompt,
     wait_until,
 )
@@ -21,6 +23,10 @@ checks = Checks("python-ollama")
 QUESTION = [{"role": "user", "content": "What is turbo3?"}]
 GREEDY = {"temperature": 0}
 model = first_model()
+
+
+def loaded():
+    return [found.model.removesuffix(":latest") for found in client.ps().models]
 
 
 @checks.run
@@ -88,10 +94,6 @@ def another_model():
     answer = client.generate("untrained", "hi", options={"num_predict": 2}, keep_alive=0)
     same((answer.done, answer.model), (True, "untrained"))
     assert answer.load_duration > 0, answer
-
-    def loaded():
-        return [found.model.removesuffix(":latest") for found in client.ps().models]
-
     wait_until("the other model is unloaded", lambda: "untrained" not in loaded(), 5)
     same(loaded(), [model.removesuffix(":latest")])
 
@@ -103,6 +105,41 @@ def copy_and_delete():
     client.delete("mine")
     assert "mine:latest" not in [found.model for found in client.list().models]
     same(refused(ollama.ResponseError, lambda: client.delete("mine")).status_code, 404)
+
+
+@checks.run
+def create():
+    client.create("brief", from_=model, system="Be brief.", parameters={"temperature": 0, "num_predict": 3})
+    same(client.show("brief").parameters.split(), ["temperature", "0", "num_predict", "3"])
+    same(client.chat("brief", QUESTION).eval_count, 3)
+    # as `ollama rm` does
+    same(client.generate("brief", "", keep_alive=0).done_reason, "unload")
+    client.delete("brief")
+    same(loaded(), [model.removesuffix(":latest")])
+
+
+@checks.run
+def context():
+    """What one answer returns goes on in the next."""
+    first = client.generate(model, "What is turbo3?", options=GREEDY)
+    second = client.generate(model, "What is turbo3?", context=first.context, options={"num_predict": 1})
+    assert second.prompt_eval_count > len(first.context), (second.prompt_eval_count, len(first.context))
+
+
+@checks.run
+def long_chat():
+    """The oldest messages are dropped, unless that is forbidden."""
+    turns = [{"role": "user", "content": "hello " * 100}, {"role": "assistant", "content": "hi " * 20}]
+    answer = client.chat(model, turns * 200 + QUESTION, options={"num_predict": 1})
+    assert 0 < answer.prompt_eval_count <= n_ctx(), answer
+    one = [{"role": "user", "content": too_long()}]
+    same(refused(ollama.ResponseError, lambda: client.chat(model, one)).status_code, 400)
+
+
+@checks.run
+def thinking_is_refused():
+    error = refused(ollama.ResponseError, lambda: client.chat(model, QUESTION, think=True))
+    same((error.status_code, error.error), (400, f'"{model}" does not support thinking'))
 
 
 @checks.run

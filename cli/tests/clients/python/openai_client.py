@@ -3,6 +3,7 @@
 import json
 
 import openai
+import pydantic
 from checks import URL, VERDICT, Checks, frees_its_slot, is_verdict, length, refused, same, too_long, tool_prompt
 
 client = openai.OpenAI(base_url=URL + "/v1", api_key="none", max_retries=0, timeout=120)
@@ -90,6 +91,33 @@ def tool_result():
 
 
 @checks.run
+def several_choices():
+    answer = client.chat.completions.create(
+        model=model, messages=QUESTION, n=2, max_tokens=3, logprobs=True, top_logprobs=2
+    )
+    same([choice.index for choice in answer.choices], [0, 1])
+    for choice in answer.choices:
+        same([len(piece.top_logprobs) for piece in choice.logprobs.content], [2, 2, 2])
+
+
+@checks.run
+def stop():
+    answer = client.chat.completions.create(model=model, messages=QUESTION, temperature=0, stop=["3-bit"])
+    same((answer.choices[0].message.content, answer.choices[0].finish_reason), ("turbo3 is a ", "stop"))
+
+
+@checks.run
+def parsed():
+    """The package makes the schema from the class, and the object from the answer."""
+
+    class Verdict(pydantic.BaseModel):
+        sure: bool
+
+    answer = client.chat.completions.parse(model=model, messages=QUESTION, response_format=Verdict)
+    assert isinstance(answer.choices[0].message.parsed.sure, bool)
+
+
+@checks.run
 def json_schema():
     schema = {"type": "json_schema", "json_schema": {"name": "verdict", "schema": VERDICT, "strict": True}}
     answer = client.chat.completions.create(model=model, messages=QUESTION, response_format=schema)
@@ -107,6 +135,14 @@ def embeddings():
         assert all(abs(x - y) < 1e-6 for x, y in zip(a.embedding, b.embedding))
         assert abs(length(a.embedding) - 1) < 1e-3, length(a.embedding)
     assert packed.usage.prompt_tokens > 0
+
+
+@checks.run
+def embeddings_of_tokens():
+    made = client.embeddings.create(model=model, input=[[1, 2, 3], [4]], dimensions=64)
+    same([(e.index, len(e.embedding)) for e in made.data], [(0, 64), (1, 64)])
+    error = refused(openai.BadRequestError, lambda: client.embeddings.create(model=model, input=[]))
+    same((error.status_code, error.param), (400, "input"))
 
 
 @checks.run
