@@ -81,6 +81,7 @@ for name in $(compgen -e | grep -E '^(OLLAMA|LLAMA|TURBO|TURBOQUANT|OPENAI|ANTHR
 export TURBOQUANT_CONFIG='' NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost
 
 folder=$(mktemp -d)
+: >"$work/server.out" # the last run's address must not be taken for this one's
 # a second model, so that an unknown name is unknown: one model alone answers to any name
 "$program" model synth "$folder/untrained.gguf" --layers 1 --embd 64 --heads 1 --kv-heads 1 --ff 64 2>/dev/null >&2
 # both APIs on one port, for models that are loaded when they are asked for
