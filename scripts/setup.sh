@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # Installs what the build needs and is missing: a C++ compiler, CMake, libclang and Rust. Prints nothing when all is
 # there. Asks before it uses sudo; without a terminal to ask on (or with a "no") it prints exactly what is missing.
+#
+#   scripts/setup.sh             what the build needs
+#   scripts/setup.sh --clients   what scripts/test-clients.sh can use besides: Python with venv, Node.js and npm. Optional:
+#                                it skips the clients that need what is missing, so its caller goes on after a failure here
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -16,11 +20,19 @@ rust_is_new_enough() {
     [ "$(printf '%s\n%s\n' "$RUST_MIN" "${version%%-*}" | sort -V | head -n 1)" = "$RUST_MIN" ]
 }
 
+optional=
 missing=()
-have c++ && have cc && have make || missing+=(compiler)
-have cmake || missing+=(cmake)
-scripts/find-libclang.sh >/dev/null || missing+=(libclang)
-have rustup || have cargo || have curl || missing+=(curl)
+if [ "${1:-}" = --clients ]; then
+    optional=1
+    have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(venv)
+    have node || missing+=(node)
+    have npm || missing+=(npm)
+else
+    have c++ && have cc && have make || missing+=(compiler)
+    have cmake || missing+=(cmake)
+    scripts/find-libclang.sh >/dev/null || missing+=(libclang)
+    have rustup || have cargo || have curl || missing+=(curl)
+fi
 
 # package names by manager
 packages_for() {
@@ -36,6 +48,12 @@ packages_for() {
             pacman:libclang) echo clang ;;
             brew:compiler) ;; # comes with the command line tools, below
             brew:libclang) echo llvm ;;
+            apt:venv) echo python3 python3-venv ;;
+            pacman:venv | brew:venv) echo python ;;
+            *:venv) echo python3 ;;
+            brew:npm) ;; # comes with node
+            brew:node) echo node ;;
+            *:node) echo nodejs ;;
             *) echo "$what" ;;
         esac
     done
@@ -86,7 +104,7 @@ if [ ${#missing[@]} -gt 0 ]; then
         esac
     else
         {
-            echo "Missing: ${missing[*]}"
+            echo "Missing: ${missing[*]}${optional:+ (optional: some clients are not tested without)}"
             case "$manager" in
                 apt) echo "Install with: sudo apt-get install ${packages[*]}" ;;
                 dnf) echo "Install with: sudo dnf install ${packages[*]}" ;;
@@ -98,6 +116,8 @@ if [ ${#missing[@]} -gt 0 ]; then
         exit 1
     fi
 fi
+
+[ -z "$optional" ] || exit 0
 
 if ! rust_is_new_enough; then
     if ! have rustup; then

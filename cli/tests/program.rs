@@ -423,24 +423,28 @@ fn serve_offers_a_folder_and_loads_its_models_when_asked() {
         .read_line(&mut line)
         .unwrap();
     let addr = line.trim().strip_prefix("listening on http://").unwrap().to_owned();
-    let get = |request: &str| {
+    let send = |request: &str, body: &str| {
         let mut socket = std::net::TcpStream::connect(&addr).unwrap();
         write!(
             socket,
-            "{request} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n"
+            "{request} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
         )
         .unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         answer
     };
-    says(&get("GET /health"), &["200 OK"]);
-    says(&get("GET /models"), &["\"one\"", "\"two\"", "unloaded"]);
+    says(&send("GET /health", ""), &["200 OK"]);
+    says(&send("GET /models", ""), &["\"one\"", "\"two\"", "unloaded"]);
     says(
-        &get("GET /props?model=two"),
+        &send(
+            "POST /v1/completions",
+            r#"{"model":"two","prompt":"hi","max_tokens":1}"#,
+        ),
         &["200 OK", "x-turboquant-loaded: ms=", "two"],
     );
-    says(&get("GET /models"), &["\"loaded\"", "\"unloaded\""]);
+    says(&send("GET /models", ""), &["\"loaded\"", "\"unloaded\""]);
     interrupt(&server);
     assert_eq!(ends_within(&mut server, Duration::from_secs(10)), Some(0));
 }
@@ -448,10 +452,27 @@ fn serve_offers_a_folder_and_loads_its_models_when_asked() {
 #[test]
 fn options_of_the_pool_are_checked() {
     says(
-        &fails(&["serve", "--port", "0", "--models-dir", "/no/such"], 1),
-        &["--models-dir", "/no/such"],
+        &fails(&["serve", "--port", "0", "--models-dir", "Cargo.toml"], 1),
+        &["--models-dir", "Cargo.toml"],
     );
     says(&fails(&["serve", "--keep-alive", "soon"], 2), &["--keep-alive", "10m"]);
+}
+
+#[test]
+fn a_models_folder_that_is_not_there_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("none");
+    let folder = folder.to_str().unwrap();
+    let mut server = spawn(&["serve", "--port", "0", "--models-dir", folder]);
+    let mut line = String::new();
+    BufReader::new(server.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    interrupt(&server);
+    assert_eq!(ends_within(&mut server, Duration::from_secs(10)), Some(0));
+    let mut err = String::new();
+    server.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    says(&err, &["--models-dir", folder, "is not there"]);
 }
 
 #[test]

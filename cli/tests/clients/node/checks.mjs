@@ -42,7 +42,7 @@ export async function firstModel() {
 
 /** A prompt that does not fit: each word is at least a token. */
 export async function tooLong() {
-  const props = JSON.parse(await get("/props"));
+  const props = JSON.parse(await get(`/props?model=${await firstModel()}`));
   return "hello ".repeat(props.default_generation_settings.n_ctx + 100);
 }
 

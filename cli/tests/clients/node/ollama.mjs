@@ -57,6 +57,16 @@ await checks.run("tools", async () => {
   assert.deepEqual([call.name, call.arguments], prompt.call);
 });
 
+await checks.run("tools_stream", async () => {
+  const prompt = toolPrompt();
+  const calls = [];
+  const request = { model, messages: prompt.messages, tools: prompt.tools, options, stream: true };
+  for await (const part of await client.chat(request)) {
+    for (const call of part.message.tool_calls ?? []) calls.push([call.function.name, call.function.arguments]);
+  }
+  assert.deepEqual(calls, [prompt.call]);
+});
+
 await checks.run("schema", async () => {
   isVerdict((await client.chat({ model, messages, format: VERDICT })).message.content);
 });
@@ -65,6 +75,14 @@ await checks.run("embed", async () => {
   const { embeddings } = await client.embed({ model, input: ["a cat", "a dog"] });
   assert.equal(embeddings.length, 2);
   embeddings.forEach((vector) => assert(Math.abs(length(vector) - 1) < 1e-3));
+  const { embedding } = await client.embeddings({ model, prompt: "a cat" });
+  assert.equal(embedding.length, embeddings[0].length);
+});
+
+await checks.run("load_and_version", async () => {
+  const answer = await client.generate({ model, prompt: "" });
+  assert.deepEqual([answer.response, answer.done_reason], ["", "load"]);
+  assert.match((await client.version()).version, /^\d+\.\d+\.\d+$/);
 });
 
 await checks.run("running", async () => {

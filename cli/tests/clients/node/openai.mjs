@@ -37,6 +37,15 @@ await checks.run("completion", async () => {
   assert.equal(answer.choices[0].finish_reason, "length");
 });
 
+await checks.run("completion_stream", async () => {
+  const seen = new Set();
+  const request = { model, prompt: ["turbo3 is", "turbo4 is"], max_tokens: 4, stream: true };
+  for await (const chunk of await client.completions.create(request)) {
+    for (const choice of chunk.choices) seen.add(choice.index);
+  }
+  assert.deepEqual([...seen].sort(), [0, 1]);
+});
+
 await checks.run("tools", async () => {
   const prompt = toolPrompt();
   const answer = await ask({ messages: prompt.messages, tools: prompt.tools });
@@ -55,6 +64,17 @@ await checks.run("tools_stream", async () => {
     }
   }
   assert.deepEqual([name, JSON.parse(args)], prompt.call);
+});
+
+await checks.run("tool_result", async () => {
+  const { messages: before, tools, call } = toolPrompt();
+  const made = { id: "call_1", type: "function", function: { name: call[0], arguments: JSON.stringify(call[1]) } };
+  const after = [
+    { role: "assistant", content: null, tool_calls: [made] },
+    { role: "tool", tool_call_id: "call_1", content: "-49" },
+  ];
+  const answer = await ask({ messages: [...before, ...after], tools, max_tokens: 20 });
+  assert(answer.choices[0].message.content);
 });
 
 await checks.run("json_schema", async () => {
@@ -79,6 +99,8 @@ await checks.run("unknown_model", async () => {
   const error = await client.models.retrieve("no/such-model").catch((error) => error);
   assert(error instanceof OpenAI.NotFoundError, `${error}`);
   assert.equal(error.code, "model_not_found");
+  const chat = await ask({ model: "gpt-0", stream: true }).catch((error) => error);
+  assert(chat instanceof OpenAI.NotFoundError, `${chat}`);
 });
 
 await checks.run("bad_request", async () => {
@@ -100,9 +122,31 @@ await checks.run("cancel", async () => {
   await freesItsSlot(() => stream.controller.abort());
 });
 
+const respond = (extra) => client.responses.create({ model, input: "What is turbo3?", temperature: 0, ...extra });
+
 await checks.run("responses", async () => {
-  const answer = await client.responses.create({ model, input: "What is turbo3?", temperature: 0 });
+  const answer = await respond({});
   assert.match(answer.output_text, /3-bit/);
+  assert.equal(answer.status, "completed");
+});
+
+await checks.run("responses_stream", async () => {
+  const whole = await respond({});
+  let text = "";
+  let last;
+  for await (const event of await respond({ stream: true })) {
+    if (event.type === "response.output_text.delta") text += event.delta;
+    last = event;
+  }
+  assert.equal(text, whole.output_text);
+  assert.equal(last.type, "response.completed");
+});
+
+await checks.run("responses_tools", async () => {
+  const prompt = toolPrompt();
+  const tools = prompt.tools.map((tool) => ({ type: "function", strict: false, ...tool.function }));
+  const { output } = await respond({ input: prompt.messages, tools });
+  assert.deepEqual([output.at(-1).name, JSON.parse(output.at(-1).arguments)], prompt.call);
 });
 
 checks.end();

@@ -36,6 +36,15 @@ def same(found, expected):
     assert found == expected, f"{found!r} instead of {expected!r}"
 
 
+def refused(kind, call):
+    """The error that `call` raises; no error, or another one, fails the check."""
+    try:
+        call()
+    except kind as error:
+        return error
+    raise AssertionError(f"no {kind.__name__}")
+
+
 def get(path):
     with urllib.request.urlopen(URL + path, timeout=30) as reply:
         return reply.read().decode()
@@ -46,9 +55,13 @@ def first_model():
     return json.loads(get("/v1/models"))["data"][0]["id"]
 
 
+def n_ctx():
+    return json.loads(get(f"/props?model={first_model()}"))["default_generation_settings"]["n_ctx"]
+
+
 def too_long():
     """A prompt that does not fit: each word is at least a token."""
-    return "hello " * (json.loads(get("/props"))["default_generation_settings"]["n_ctx"] + 100)
+    return "hello " * (n_ctx() + 100)
 
 
 def busy_slots():

@@ -1,7 +1,22 @@
 """The Python package `ollama` against the server."""
 
 import ollama
-from checks import ENDLESS, URL, VERDICT, Checks, first_model, frees_its_slot, is_verdict, length, same, tool_prompt
+from checks import (
+    ENDLESS,
+    URL,
+    VERDICT,
+    Checks,
+    first_model,
+    frees_its_slot,
+    is_verdict,
+    length,
+    n_ctx,
+    refused,
+    same,
+    too_long,
+    tool_prompt,
+    wait_until,
+)
 
 client = ollama.Client(host=URL)
 checks = Checks("python-ollama")
@@ -10,12 +25,8 @@ GREEDY = {"temperature": 0}
 model = first_model()
 
 
-def refused(call):
-    try:
-        call()
-    except ollama.ResponseError as error:
-        return error
-    raise AssertionError("no ResponseError")
+def loaded():
+    return [found.model.removesuffix(":latest") for found in client.ps().models]
 
 
 @checks.run
@@ -78,6 +89,60 @@ def running():
 
 
 @checks.run
+def another_model():
+    """It is loaded when it is asked for, beside the other, and unloaded when it is done with."""
+    answer = client.generate("untrained", "hi", options={"num_predict": 2}, keep_alive=0)
+    same((answer.done, answer.model), (True, "untrained"))
+    assert answer.load_duration > 0, answer
+    wait_until("the other model is unloaded", lambda: "untrained" not in loaded(), 5)
+    same(loaded(), [model.removesuffix(":latest")])
+
+
+@checks.run
+def copy_and_delete():
+    client.copy("untrained", "mine")
+    assert "mine:latest" in [found.model for found in client.list().models]
+    client.delete("mine")
+    assert "mine:latest" not in [found.model for found in client.list().models]
+    same(refused(ollama.ResponseError, lambda: client.delete("mine")).status_code, 404)
+
+
+@checks.run
+def create():
+    client.create("brief", from_=model, system="Be brief.", parameters={"temperature": 0, "num_predict": 3})
+    same(client.show("brief").parameters.split(), ["temperature", "0", "num_predict", "3"])
+    same(client.chat("brief", QUESTION).eval_count, 3)
+    # as `ollama rm` does
+    same(client.generate("brief", "", keep_alive=0).done_reason, "unload")
+    client.delete("brief")
+    same(loaded(), [model.removesuffix(":latest")])
+
+
+@checks.run
+def context():
+    """What one answer returns goes on in the next."""
+    first = client.generate(model, "What is turbo3?", options=GREEDY)
+    second = client.generate(model, "What is turbo3?", context=first.context, options={"num_predict": 1})
+    assert second.prompt_eval_count > len(first.context), (second.prompt_eval_count, len(first.context))
+
+
+@checks.run
+def long_chat():
+    """The oldest messages are dropped, unless that is forbidden."""
+    turns = [{"role": "user", "content": "hello " * 100}, {"role": "assistant", "content": "hi " * 20}]
+    answer = client.chat(model, turns * 200 + QUESTION, options={"num_predict": 1})
+    assert 0 < answer.prompt_eval_count <= n_ctx(), answer
+    one = [{"role": "user", "content": too_long()}]
+    same(refused(ollama.ResponseError, lambda: client.chat(model, one)).status_code, 400)
+
+
+@checks.run
+def thinking_is_refused():
+    error = refused(ollama.ResponseError, lambda: client.chat(model, QUESTION, think=True))
+    same((error.status_code, error.error), (400, f'"{model}" does not support thinking'))
+
+
+@checks.run
 def tools():
     messages, tool_list, call = tool_prompt()
     answer = client.chat(model, messages, tools=tool_list, options=GREEDY)
@@ -110,13 +175,13 @@ def embed():
 
 @checks.run
 def unknown_model():
-    error = refused(lambda: client.chat("no-such-model", QUESTION))
+    error = refused(ollama.ResponseError, lambda: client.chat("no-such-model", QUESTION))
     same((error.status_code, error.error), (404, "model 'no-such-model' not found"))
 
 
 @checks.run
 def bad_request():
-    error = refused(lambda: client.chat(model, QUESTION, options={"temperature": 1e9}))
+    error = refused(ollama.ResponseError, lambda: client.chat(model, QUESTION, options={"temperature": 1e9}))
     same(error.status_code, 400)
 
 

@@ -3,20 +3,13 @@
 import json
 
 import openai
-from checks import URL, VERDICT, Checks, frees_its_slot, is_verdict, length, same, too_long, tool_prompt
+import pydantic
+from checks import URL, VERDICT, Checks, frees_its_slot, is_verdict, length, refused, same, too_long, tool_prompt
 
 client = openai.OpenAI(base_url=URL + "/v1", api_key="none", max_retries=0, timeout=120)
 model = client.models.list().data[0].id
 checks = Checks("python-openai")
 QUESTION = [{"role": "user", "content": "What is turbo3?"}]
-
-
-def refused(kind, call):
-    try:
-        call()
-    except kind as error:
-        return error
-    raise AssertionError(f"no {kind.__name__}")
 
 
 @checks.run
@@ -98,6 +91,33 @@ def tool_result():
 
 
 @checks.run
+def several_choices():
+    answer = client.chat.completions.create(
+        model=model, messages=QUESTION, n=2, max_tokens=3, logprobs=True, top_logprobs=2
+    )
+    same([choice.index for choice in answer.choices], [0, 1])
+    for choice in answer.choices:
+        same([len(piece.top_logprobs) for piece in choice.logprobs.content], [2, 2, 2])
+
+
+@checks.run
+def stop():
+    answer = client.chat.completions.create(model=model, messages=QUESTION, temperature=0, stop=["3-bit"])
+    same((answer.choices[0].message.content, answer.choices[0].finish_reason), ("turbo3 is a ", "stop"))
+
+
+@checks.run
+def parsed():
+    """The package makes the schema from the class, and the object from the answer."""
+
+    class Verdict(pydantic.BaseModel):
+        sure: bool
+
+    answer = client.chat.completions.parse(model=model, messages=QUESTION, response_format=Verdict)
+    assert isinstance(answer.choices[0].message.parsed.sure, bool)
+
+
+@checks.run
 def json_schema():
     schema = {"type": "json_schema", "json_schema": {"name": "verdict", "schema": VERDICT, "strict": True}}
     answer = client.chat.completions.create(model=model, messages=QUESTION, response_format=schema)
@@ -118,9 +138,21 @@ def embeddings():
 
 
 @checks.run
+def embeddings_of_tokens():
+    made = client.embeddings.create(model=model, input=[[1, 2, 3], [4]], dimensions=64)
+    same([(e.index, len(e.embedding)) for e in made.data], [(0, 64), (1, 64)])
+    error = refused(openai.BadRequestError, lambda: client.embeddings.create(model=model, input=[]))
+    same((error.status_code, error.param), (400, "input"))
+
+
+@checks.run
 def unknown_model():
     error = refused(openai.NotFoundError, lambda: client.models.retrieve("no/such-model"))
     same((error.status_code, error.code, error.type), (404, "model_not_found", "not_found_error"))
+    error = refused(
+        openai.NotFoundError, lambda: client.chat.completions.create(model="gpt-0", messages=QUESTION, stream=True)
+    )
+    same((error.status_code, error.code), (404, "model_not_found"))
 
 
 @checks.run
@@ -149,12 +181,6 @@ def cancel():
     )
     next(iter(stream))
     frees_its_slot(stream.close)
-
-
-@checks.run
-def responses():
-    answer = client.responses.create(model=model, input="What is turbo3?", temperature=0)
-    assert "3-bit" in answer.output_text, answer
 
 
 checks.end()

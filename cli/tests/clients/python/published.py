@@ -4,7 +4,7 @@ import json
 import os
 import urllib.request
 
-from checks import URL, Checks, get, same, wait_until
+from checks import URL, Checks, first_model, get, same, wait_until
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -13,6 +13,9 @@ checks = Checks("python-readers")
 
 @checks.run
 def metrics():
+    # some figures are there only while a model is loaded
+    load = json.dumps({"model": first_model()}).encode()
+    urllib.request.urlopen(URL + "/api/generate", load, timeout=60).read()
     families = {family.name: family for family in text_string_to_metric_families(get("/metrics"))}
     for name, kind in [
         ("llamacpp:prompt_tokens", "counter"),

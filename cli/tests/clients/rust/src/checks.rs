@@ -96,7 +96,7 @@ pub async fn first_model() -> Result<String> {
 
 /// A prompt that does not fit: each word is at least a token.
 pub async fn too_long() -> Result<String> {
-    let props: Value = serde_json::from_str(&get("/props").await?)?;
+    let props: Value = serde_json::from_str(&get(&format!("/props?model={}", first_model().await?)).await?)?;
     let n_ctx = props["default_generation_settings"]["n_ctx"]
         .as_u64()
         .context("n_ctx")?;

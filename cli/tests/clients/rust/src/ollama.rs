@@ -35,9 +35,11 @@ pub async fn run(mut checks: Checks) -> usize {
     checks.run("chat_stream", api.chat_stream()).await;
     checks.run("generate_stream", api.generate_stream()).await;
     checks.run("tools", api.tools()).await;
+    checks.run("tools_stream", api.tools_stream()).await;
     checks.run("schema", api.schema()).await;
     checks.run("embed", api.embed()).await;
     checks.run("unknown_model", api.unknown_model()).await;
+    checks.run("bad_request", api.bad_request()).await;
     checks.run("cancel", api.cancel()).await;
     checks.failed
 }
@@ -120,6 +122,26 @@ impl Api {
         Ok(())
     }
 
+    async fn tools_stream(&self) -> Result<()> {
+        let (messages, tools) = tool_prompt()?;
+        let messages: Vec<ChatMessage> = serde_json::from_value(messages)?;
+        let request = self.request(messages).tools(serde_json::from_value(tools)?);
+        let mut parts = self.client.send_chat_messages_stream(request).await?;
+        let mut calls = Vec::new();
+        while let Some(part) = parts.next().await {
+            let Ok(part) = part else {
+                bail!("a part that does not parse")
+            };
+            calls.extend(part.message.tool_calls);
+        }
+        ensure!(calls.len() == 1 && calls[0].function.name == CALL.0, "{calls:?}");
+        ensure!(
+            calls[0].function.arguments == json!({ "expression": CALL.1 }),
+            "{calls:?}"
+        );
+        Ok(())
+    }
+
     async fn schema(&self) -> Result<()> {
         let schema = JsonStructure::new_for_schema(serde_json::from_value(verdict_schema())?);
         let request = self.question().format(FormatType::StructuredJson(Box::new(schema)));
@@ -149,6 +171,17 @@ impl Api {
             Err(OllamaError::Other(text)) if text.contains("model 'no-such-model' not found") => Ok(()),
             other => bail!("{other:?}"),
         }
+    }
+
+    async fn bad_request(&self) -> Result<()> {
+        let request = self.question().options(ModelOptions::default().temperature(1e9));
+        let text = match self.client.send_chat_messages(request).await {
+            Err(OllamaError::InternalError(error)) => error.message,
+            Err(OllamaError::Other(text)) => text,
+            other => bail!("{other:?}"),
+        };
+        ensure!(text.contains("temperature"), "{text}");
+        Ok(())
     }
 
     async fn cancel(&self) -> Result<()> {

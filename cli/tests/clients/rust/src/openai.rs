@@ -7,12 +7,16 @@ use async_openai::Client;
 use async_openai::config::OpenAIConfig;
 use async_openai::error::OpenAIError;
 use async_openai::types::chat::{CreateChatCompletionResponse, CreateChatCompletionStreamResponse, FinishReason};
+use async_openai::types::completions::CreateCompletionResponse;
 use async_openai::types::embeddings::{CreateBase64EmbeddingResponse, CreateEmbeddingResponse};
+use async_openai::types::responses::{Response, ResponseStreamEvent, Status};
 use futures::{Stream, StreamExt};
 use serde_json::{Value, json};
+use std::fmt::Debug;
 use std::pin::Pin;
 
-type Chunks = Pin<Box<dyn Stream<Item = Result<CreateChatCompletionStreamResponse, OpenAIError>> + Send>>;
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, OpenAIError>> + Send>>;
+type Chunks = Answers<CreateChatCompletionStreamResponse>;
 
 struct Api {
     client: Client<OpenAIConfig>,
@@ -35,13 +39,19 @@ pub async fn run(mut checks: Checks) -> usize {
     checks.run("list_and_retrieve_models", async { listed.map(drop) }).await;
     checks.run("chat", api.chat()).await;
     checks.run("chat_stream", api.chat_stream()).await;
+    checks.run("completion", api.completion()).await;
     checks.run("tools", api.tools()).await;
     checks.run("tools_stream", api.tools_stream()).await;
+    checks.run("tool_result", api.tool_result()).await;
     checks.run("json_schema", api.json_schema()).await;
     checks.run("embeddings", api.embeddings()).await;
     checks.run("unknown_model", api.unknown_model()).await;
+    checks.run("bad_request", api.bad_request()).await;
     checks.run("context_overflow", api.context_overflow()).await;
     checks.run("cancel", api.cancel()).await;
+    checks.run("responses", api.responses()).await;
+    checks.run("responses_stream", api.responses_stream()).await;
+    checks.run("responses_tools", api.responses_tools()).await;
     checks.failed
 }
 
@@ -107,6 +117,15 @@ impl Api {
         Ok(())
     }
 
+    async fn completion(&self) -> Result<()> {
+        let request = json!({ "model": self.model, "prompt": ["turbo3 is", "turbo4 is"], "max_tokens": 4 });
+        let answer: CreateCompletionResponse = self.client.completions().create_byot(request).await?;
+        let indices: Vec<u32> = answer.choices.iter().map(|choice| choice.index).collect();
+        ensure!(indices == [0, 1], "{answer:?}");
+        ensure!(answer.usage.is_some_and(|usage| usage.completion_tokens == 8));
+        Ok(())
+    }
+
     async fn tools(&self) -> Result<()> {
         let (messages, tools) = tool_prompt()?;
         let answer = self.answer(json!({ "messages": messages, "tools": tools })).await?;
@@ -136,6 +155,28 @@ impl Api {
         is_the_call(Some(&name), Some(&arguments))
     }
 
+    async fn tool_result(&self) -> Result<()> {
+        let (mut messages, tools) = tool_prompt()?;
+        let arguments = json!({ "expression": CALL.1 }).to_string();
+        let call =
+            json!({ "id": "call_1", "type": "function", "function": { "name": CALL.0, "arguments": arguments } });
+        messages.as_array_mut().context("messages")?.extend([
+            json!({ "role": "assistant", "content": null, "tool_calls": [call] }),
+            json!({ "role": "tool", "tool_call_id": "call_1", "content": "-49" }),
+        ]);
+        let fields = json!({ "messages": messages, "tools": tools, "max_tokens": 20 });
+        let answer = self.answer(fields).await?;
+        ensure!(
+            answer.choices[0]
+                .message
+                .content
+                .as_ref()
+                .is_some_and(|text| !text.is_empty()),
+            "{answer:?}"
+        );
+        Ok(())
+    }
+
     async fn json_schema(&self) -> Result<()> {
         let schema = json!({ "name": "verdict", "schema": verdict_schema(), "strict": true });
         let format = json!({ "response_format": { "type": "json_schema", "json_schema": schema } });
@@ -159,10 +200,15 @@ impl Api {
     }
 
     async fn unknown_model(&self) -> Result<()> {
-        match self.client.models().retrieve("no/such-model").await {
+        is_unknown(self.client.models().retrieve("no/such-model").await)?;
+        is_unknown(self.answer(json!({ "model": "gpt-0" })).await)
+    }
+
+    async fn bad_request(&self) -> Result<()> {
+        match self.answer(json!({ "temperature": 1e9 })).await {
             Err(OpenAIError::ApiError(error)) => {
-                ensure!(error.status_code == 404, "{error}");
-                ensure!(error.api_error.code.as_deref() == Some("model_not_found"), "{error}");
+                ensure!(error.status_code == 400, "{error}");
+                ensure!(error.api_error.param.as_deref() == Some("temperature"), "{error}");
                 Ok(())
             }
             other => bail!("{other:?}"),
@@ -189,6 +235,65 @@ impl Api {
         let mut chunks = self.chunks(long).await?;
         chunks.next().await.context("a chunk")??;
         frees_its_slot(chunks).await
+    }
+
+    async fn respond(&self, fields: Value) -> Result<Response, OpenAIError> {
+        let request = json!({ "model": self.model, "input": "What is turbo3?", "temperature": 0 });
+        self.client.responses().create_byot(with(request, fields)).await
+    }
+
+    async fn responses(&self) -> Result<()> {
+        let answer = self.respond(json!({})).await?;
+        ensure!(
+            answer.output_text().is_some_and(|text| text.contains("3-bit")),
+            "{answer:?}"
+        );
+        ensure!(
+            matches!(answer.status, Status::Completed) && answer.usage.is_some(),
+            "{answer:?}"
+        );
+        Ok(())
+    }
+
+    async fn responses_stream(&self) -> Result<()> {
+        let whole = self.respond(json!({})).await?.output_text();
+        let request = json!({ "model": self.model, "input": "What is turbo3?", "temperature": 0, "stream": true });
+        let mut events: Answers<ResponseStreamEvent> = self.client.responses().create_stream_byot(request).await?;
+        let (mut text, mut end) = (String::new(), None);
+        while let Some(event) = events.next().await {
+            match event? {
+                ResponseStreamEvent::ResponseOutputTextDelta(piece) => text += &piece.delta,
+                ResponseStreamEvent::ResponseCompleted(completed) => end = Some(completed.response),
+                _ => {}
+            }
+        }
+        let end = end.context("no response.completed")?.output_text();
+        ensure!(Some(&text) == whole.as_ref() && end == whole, "{text}");
+        Ok(())
+    }
+
+    async fn responses_tools(&self) -> Result<()> {
+        let (messages, tools) = tool_prompt()?;
+        let flat = |tool: &Value| with(json!({ "type": "function", "strict": false }), tool["function"].clone());
+        let tools: Vec<Value> = tools.as_array().context("tools")?.iter().map(flat).collect();
+        let answer = self.respond(json!({ "input": messages, "tools": tools })).await?;
+        let output = serde_json::to_value(&answer.output)?;
+        let call = output
+            .as_array()
+            .and_then(|items| items.last())
+            .context("an output item")?;
+        is_the_call(call["name"].as_str(), call["arguments"].as_str())
+    }
+}
+
+fn is_unknown<T: Debug>(answer: Result<T, OpenAIError>) -> Result<()> {
+    match answer {
+        Err(OpenAIError::ApiError(error)) => {
+            ensure!(error.status_code == 404, "{error}");
+            ensure!(error.api_error.code.as_deref() == Some("model_not_found"), "{error}");
+            Ok(())
+        }
+        other => bail!("{other:?}"),
     }
 }
 
