@@ -3,6 +3,7 @@
 
 mod chat;
 mod contract;
+mod counts;
 mod ollama;
 mod pool;
 mod served;
