@@ -31,6 +31,7 @@ pub fn entry() -> Entry {
         system: None,
         template: None,
         parameters: serde_json::Map::new(),
+        license: None,
     }
 }
 

@@ -14,7 +14,7 @@ fn line(text: &str) -> Vec<OsString> {
 
 fn try_serve(options: &str, variables: &[(&str, &str)]) -> Result<Parsed, ParseError> {
     parse(
-        line(&format!("turboquant serve {options}").trim_end()),
+        line(format!("turboquant serve {options}").trim_end()),
         &Environment::of(variables),
     )
 }
@@ -52,7 +52,7 @@ fn file(text: &str) -> NamedTempFile {
 fn with_file(text: &str, options: &str, variables: &[(&str, &str)]) -> Result<Parsed, ParseError> {
     let file = file(text);
     try_serve(
-        &format!("--config {} {options}", file.path().display()).trim_end(),
+        format!("--config {} {options}", file.path().display()).trim_end(),
         variables,
     )
 }
@@ -108,19 +108,6 @@ fn the_list_is_of_the_pinned_version() {
     );
 }
 
-/// Options that parts of the server which are being built bring along.
-const OF_OTHER_PARTS: [&str; 9] = [
-    "models-dir",
-    "models-max",
-    "keep-alive",
-    "hf-repo",
-    "hf-file",
-    "hf-token",
-    "offline",
-    "slot-save-path",
-    "cache-ram",
-];
-
 #[test]
 fn every_honoured_flag_has_its_option() {
     let mut root = Args::command();
@@ -132,7 +119,7 @@ fn every_honoured_flag_has_its_option() {
             continue;
         };
         let declared = serve.get_arguments().any(|arg| arg.get_long() == Some(name));
-        assert!(declared || OF_OTHER_PARTS.contains(&name), "{name}");
+        assert!(declared, "{name}");
     }
 }
 
@@ -179,6 +166,9 @@ fn flags_that_do_the_same_have_all_their_names() {
 fn switches_can_be_negated_and_the_last_one_counts() {
     assert!(!serve("--no-slots", &[]).serving.slots);
     assert!(serve("--no-slots --slots", &[]).serving.slots);
+    assert!(serve("", &[]).serving.metrics && !serve("--no-metrics", &[]).serving.metrics);
+    assert!(serve("--no-metrics --metrics", &[]).serving.metrics);
+    assert!(!serve("", &[("LLAMA_ARG_ENDPOINT_METRICS", "0")]).serving.metrics);
     assert!(serve("-nkvo", &[]).model.engine.no_kv_offload);
     assert!(!serve("--kv-offload", &[]).model.engine.no_kv_offload);
     assert!(!serve("--no-cache-prompt", &[]).answers.cache_prompt);
@@ -186,9 +176,81 @@ fn switches_can_be_negated_and_the_last_one_counts() {
 }
 
 #[test]
+fn what_the_options_say_of_routes_and_answers_reaches_the_server() {
+    use llama_turboquant_cli::commands::serve::start::settings;
+    let said = |options: &str| {
+        let settings = settings(&serve(options, &[])).unwrap();
+        (settings.metrics, settings.slots, settings.reasoning_alias)
+    };
+    assert_eq!(said(""), (true, true, false));
+    assert_eq!(said("--no-metrics --no-slots --reasoning-alias"), (false, false, true));
+}
+
+#[test]
+fn options_about_models_have_their_names_there_and_variables() {
+    let args = serve(
+        "--models-dir /models --models-max 2 --sleep-idle-seconds 60 -hfr org/repo -hff x.gguf -hft secret --offline \
+         --slot-save-path /slots -cram 100 --gpu-overhead 5",
+        &[],
+    );
+    let pool = &args.pool;
+    assert_eq!(pool.models_dir.as_deref(), Some(std::path::Path::new("/models")));
+    assert_eq!((pool.models_max, pool.gpu_overhead), (2, 5));
+    assert!(
+        format!("{:?}", pool.keep_alive).contains("60s"),
+        "{:?}",
+        pool.keep_alive
+    );
+    let remote = &args.remote;
+    assert_eq!(
+        (
+            remote.hf_repo.as_deref(),
+            remote.hf_file.as_deref(),
+            remote.hub.hf_token.as_deref(),
+            remote.offline
+        ),
+        (Some("org/repo"), Some("x.gguf"), Some("secret"), true)
+    );
+    assert_eq!(
+        args.slots.slot_save_path.as_deref(),
+        Some(std::path::Path::new("/slots"))
+    );
+    assert_eq!(args.slots.cache_ram, Some(100));
+
+    let variables = [
+        ("LLAMA_ARG_MODELS_DIR", "/m"),
+        ("LLAMA_ARG_MODELS_MAX", "3"),
+        ("LLAMA_ARG_HF_REPO", "a/b"),
+        ("LLAMA_ARG_OFFLINE", "1"),
+        ("LLAMA_ARG_SLOT_SAVE_PATH", "/s"),
+        ("LLAMA_ARG_CACHE_RAM", "-1"),
+    ];
+    let args = serve("", &variables);
+    assert_eq!(
+        (args.pool.models_max, args.slots.cache_ram, args.remote.offline),
+        (3, Some(-1), true)
+    );
+    assert_eq!(args.remote.hf_repo.as_deref(), Some("a/b"));
+    let ollama = [
+        ("OLLAMA_MODELS", "/o"),
+        ("OLLAMA_KEEP_ALIVE", "-1"),
+        ("OLLAMA_MAX_LOADED_MODELS", "5"),
+        ("OLLAMA_GPU_OVERHEAD", "7"),
+    ];
+    let pool = serve("--ollama", &ollama).pool;
+    assert_eq!(pool.models_dir.as_deref(), Some(std::path::Path::new("/o")));
+    assert_eq!((pool.models_max, pool.gpu_overhead), (5, 7));
+    assert!(
+        format!("{:?}", pool.keep_alive).contains("Forever"),
+        "{:?}",
+        pool.keep_alive
+    );
+}
+
+#[test]
 fn flags_for_what_is_so_anyway_are_accepted_and_said() {
     let origin = parsed(
-        "--jinja -fa on --metrics --cont-batching --no-webui --keep 5 -fit off",
+        "--jinja -fa on --props --cont-batching --no-webui --keep 5 -fit off",
         &[],
     )
     .origin;
@@ -198,7 +260,7 @@ fn flags_for_what_is_so_anyway_are_accepted_and_said() {
         [
             "--jinja",
             "-fa",
-            "--metrics",
+            "--props",
             "--cont-batching",
             "--no-webui",
             "--keep",

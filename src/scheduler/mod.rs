@@ -42,6 +42,10 @@ pub struct Status {
     pub cells_used: usize,
     /// The prompt cache in main memory.
     pub prompt_cache: PromptCacheStatus,
+    /// Batches computed since the start.
+    pub decodes: u64,
+    /// Slots that had tokens in them, summed over these batches.
+    pub decoded_slots: u64,
 }
 
 /// How to schedule.
@@ -110,6 +114,8 @@ struct State {
     slots: Vec<SlotState>,
     cells_used: usize,
     cache: PromptCacheStatus,
+    decodes: u64,
+    decoded_slots: u64,
     /// Stops the step that is being computed.
     computing: Option<CancelToken>,
     /// Why no more jobs are taken.
@@ -124,6 +130,12 @@ impl Shared {
 }
 
 impl State {
+    /// Notes a batch that was computed, with tokens of so many slots.
+    fn decoded(&mut self, slots: usize) {
+        self.decodes += 1;
+        self.decoded_slots += slots as u64;
+    }
+
     /// Jobs that wait. One that was cancelled does not, even while a step keeps it from being cleared away.
     fn waiting(&self) -> usize {
         self.queue.iter().filter(|queued| !queued.is_cancelled()).count()
@@ -242,6 +254,8 @@ impl Scheduler {
             queue_limit: self.0.shared.queue_limit,
             cells_used: state.cells_used,
             prompt_cache: state.cache,
+            decodes: state.decodes,
+            decoded_slots: state.decoded_slots,
         }
     }
 

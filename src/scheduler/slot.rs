@@ -187,6 +187,11 @@ impl Slot {
         self.in_batch
     }
 
+    /// Whether the batch has tokens of this slot.
+    pub(super) fn is_in_batch(&self) -> bool {
+        self.in_batch > 0
+    }
+
     /// The batch was computed: its tokens are in the cache, and the next one is chosen if it is time.
     pub(super) fn computed(&mut self, context: &mut Context) {
         let n = std::mem::take(&mut self.in_batch);

@@ -148,6 +148,8 @@ impl Worker {
         self.shared.lock().computing = None;
         if result.is_ok() {
             self.pace.took(self.batch.len(), start.elapsed());
+            let in_batch = self.slots.iter().filter(|slot| slot.is_in_batch()).count();
+            self.shared.lock().decoded(in_batch);
             for slot in &mut self.slots {
                 slot.computed(&mut self.context);
             }

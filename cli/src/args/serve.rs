@@ -113,6 +113,13 @@ pub struct ServingArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = true, action = ArgAction::Set, hide_possible_values = true)]
     pub slots: bool,
+    /// GET /metrics; --no-metrics: not.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value_t = true, action = ArgAction::Set, hide_possible_values = true)]
+    pub metrics: bool,
+    /// Send reasoning as `reasoning` too, besides `reasoning_content`, for clients of chat completions that read only that.
+    #[arg(long)]
+    pub reasoning_alias: bool,
 }
 
 /// Defaults for requests.

@@ -60,8 +60,22 @@ pub struct RemoteArgs {
     /// Which file of that repository. [-hff]
     #[arg(long, value_name = "FILE", requires = "hf_repo")]
     pub hf_file: Option<String>,
+    /// Ask no hub: use what is in the models folder. Clients cannot pull models then.
+    #[arg(long)]
+    pub offline: bool,
     #[command(flatten)]
     pub hub: HubArgs,
+}
+
+impl RemoteArgs {
+    /// The hub, which refuses everything with `--offline`.
+    ///
+    /// # Errors
+    /// A URL that cannot be used.
+    pub fn open_hub(&self) -> Result<Hub, hub::Error> {
+        let hub = self.hub.open()?;
+        Ok(if self.offline { hub.offline() } else { hub })
+    }
 }
 
 /// Options of `pull`.

@@ -54,7 +54,7 @@ impl RemoteArgs {
         };
         let store = StoreArgs { models_dir }.open()?;
         let mut show = Show::new();
-        let entry = obtain(&store, &self.hub.open()?, &reference, cancel, &mut |status| {
+        let entry = obtain(&store, &self.open_hub()?, &reference, cancel, &mut |status| {
             show.status(status)
         });
         show.clear();

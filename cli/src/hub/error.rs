@@ -35,6 +35,12 @@ pub enum Error {
         /// 401 or 403.
         status: u16,
     },
+    /// Nothing may be asked of a hub.
+    #[error("{url} is not asked, because of --offline; pull the model without it first")]
+    Offline {
+        /// What would have been asked for.
+        url: String,
+    },
     /// Bytes that are not those the hub announced.
     #[error("{file}: its SHA-256 is {got}, and the hub says {expected}; the download was deleted, pull it again")]
     Checksum {

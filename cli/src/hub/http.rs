@@ -84,6 +84,7 @@ pub struct Hub {
     settings: HubSettings,
     origin: Origin,
     agent: Agent,
+    offline: bool,
 }
 
 /// An attempt that failed.
@@ -128,7 +129,15 @@ impl Hub {
             settings,
             origin,
             agent: agent.into(),
+            offline: false,
         })
+    }
+
+    /// The same hub, of which nothing is asked: what would need it fails with [`Error::Offline`].
+    #[must_use]
+    pub fn offline(mut self) -> Self {
+        self.offline = true;
+        self
     }
 
     /// Its address, without a slash at the end.
@@ -202,6 +211,9 @@ impl Hub {
         cancel: &CancelToken,
     ) -> Result<Reply, Trouble> {
         check(cancel)?;
+        if self.offline {
+            return Err(Error::Offline { url: url.to_owned() }.into());
+        }
         let (sender, receiver) = sync_channel(QUEUE);
         let (hub, url) = (self.clone(), url.to_owned());
         std::thread::spawn(move || hub.exchange(&url, &headers, &sender));

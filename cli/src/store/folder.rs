@@ -132,30 +132,34 @@ impl Store {
     /// [`Error::NotOurs`] for files that the user put into the folder himself.
     pub fn delete(&self, name: &str) -> Result<(), Error> {
         let _lock = self.lock()?;
-        let manifest = match self.meaning(name)? {
-            Some(Meaning::Written(manifest)) => manifest,
-            Some(Meaning::Given(_)) => {
-                return Err(Error::NotOurs(format!(
-                    "model '{name}' is not in the models folder, so it is not deleted; it is offered by the program's options"
-                )));
-            }
-            Some(Meaning::Found(found)) => {
-                return Err(Error::NotOurs(format!(
-                    "model '{name}' was not downloaded by this program, so it is not deleted; remove its file yourself: {}",
-                    found
-                        .files
-                        .first()
-                        .map(|file| file.display().to_string())
-                        .unwrap_or_default()
-                )));
-            }
-            // also a manifest whose files are gone can be deleted
-            None => self.manifest(name)?.ok_or_else(|| Error::NotFound(name.to_owned()))?,
-        };
+        let manifest = self.deletable(name)?;
         let path = self.names().join(Name::new(&manifest.name)?.file_name());
         std::fs::remove_file(&path).map_err(cannot("delete", &path))?;
         sync_dir(&self.names()).map_err(cannot("sync", &self.names()))?;
         self.release(&manifest.files)
+    }
+
+    /// What [`delete`](Self::delete) would delete.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete), before anything is deleted.
+    pub fn deletable(&self, name: &str) -> Result<Manifest, Error> {
+        match self.meaning(name)? {
+            Some(Meaning::Written(manifest)) => Ok(manifest),
+            Some(Meaning::Given(_)) => Err(Error::NotOurs(format!(
+                "model '{name}' is not in the models folder, so it is not deleted; it is offered by the program's options"
+            ))),
+            Some(Meaning::Found(found)) => Err(Error::NotOurs(format!(
+                "model '{name}' was not downloaded by this program, so it is not deleted; remove its file yourself: {}",
+                found
+                    .files
+                    .first()
+                    .map(|file| file.display().to_string())
+                    .unwrap_or_default()
+            ))),
+            // also a manifest whose files are gone can be deleted
+            None => self.manifest(name)?.ok_or_else(|| Error::NotFound(name.to_owned())),
+        }
     }
 
     /// Writes what a download brought. Its files are in place already.
@@ -377,6 +381,7 @@ impl Store {
             system: manifest.system.clone(),
             template: manifest.template.clone(),
             parameters: manifest.parameters.clone(),
+            license: (!manifest.license.is_empty()).then(|| manifest.license.join("\n")),
         };
         if manifest.files.is_empty() {
             let from = manifest.from.as_deref().unwrap_or_default();
@@ -446,5 +451,6 @@ fn found_entry(found: &Found) -> Entry {
         system: None,
         template: None,
         parameters: serde_json::Map::new(),
+        license: None,
     }
 }

@@ -60,6 +60,8 @@ pub struct Entry {
     pub template: Option<String>,
     /// Options for requests that leave them open, by Ollama's names (`num_ctx`, `temperature`, ...).
     pub parameters: Map<String, Value>,
+    /// Its licence, where one was given with it.
+    pub license: Option<String>,
 }
 
 /// Names and what they stand for. Read anew for each request, so files may come and go while a server runs.

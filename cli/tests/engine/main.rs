@@ -1,8 +1,10 @@
 //! The server over the real engine: what the scripted backend of the tests beside it cannot show. One program for all of
 //! these tests, because each program carries the whole engine.
 
+mod aliases;
 mod chat;
 mod contract;
+mod counts;
 mod ollama;
 mod pool;
 mod served;

@@ -482,3 +482,18 @@ fn an_update_replaces_the_old_file_unless_an_alias_needs_it() {
         (&b"three"[..], &b"two"[..])
     );
 }
+
+#[test]
+fn offline_the_folder_is_used_and_no_hub_is_asked() {
+    let mut bench = Bench::new(StandIn::with_model());
+    let pulled = bench.pull("org/repo").unwrap();
+    let asked = bench.hub.seen().len();
+    let hub = patient_client(&bench.hub.url, bench.silence).offline();
+    let cancel = CancelToken::new();
+    let get = |name: &str| obtain(&bench.store, &hub, &name.parse().unwrap(), &cancel, &mut |_| {});
+    assert_eq!(get(&pulled.name).unwrap().file, pulled.file);
+    let error = get("org/other").unwrap_err();
+    assert!(matches!(error, Error::Offline { .. }), "{error}");
+    assert!(error.to_string().contains("--offline"), "{error}");
+    assert_eq!(bench.hub.seen().len(), asked);
+}

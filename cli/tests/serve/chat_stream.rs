@@ -240,17 +240,73 @@ async fn a_long_prefill_is_kept_alive_with_comments() {
     assert!(reply.text.ends_with("data: [DONE]\n\n"));
 }
 
+// O1
+#[tokio::test(start_paused = true)]
+async fn a_job_that_waits_for_a_slot_is_kept_alive_with_comments() {
+    let script = vec![
+        Event::Accepted.into(),
+        Step::Sleep(Duration::from_secs(35)),
+        started().into(),
+        Event::text("Hi").into(),
+        done(Finish::Stop).into(),
+    ];
+    let reply = Server::new(Scripted::playing([script]))
+        .chat(json!({ "stream": true }))
+        .await;
+    // One interval passes before the response begins, and two more before the first token.
+    assert_eq!(reply.text.matches(": ping\n\n").count(), 2, "{}", reply.text);
+    assert!(reply.text.ends_with("data: [DONE]\n\n"));
+}
+
+fn overflow() -> Step {
+    let error = BackendError::ContextOverflow {
+        n_prompt: 5000,
+        n_ctx: 4096,
+    };
+    Event::Failed(error).into()
+}
+
+// O2, O10
+#[tokio::test(start_paused = true)]
+async fn an_error_in_a_prompt_has_its_status_however_long_preparing_it_takes() {
+    let script = vec![Step::Sleep(Duration::from_secs(12)), overflow()];
+    let server = Server::new(Scripted::playing([script]));
+    let reply = server.chat(json!({ "stream": true })).await;
+    reply.error(400, "exceed_context_size_error");
+}
+
+// O2, O10
+#[tokio::test(start_paused = true)]
+async fn an_error_in_the_second_of_two_prompts_has_its_status_too() {
+    let good = vec![
+        Event::Accepted.into(),
+        Step::Sleep(Duration::from_secs(60)),
+        done(Finish::Stop).into(),
+    ];
+    let bad = vec![Step::Sleep(Duration::from_secs(12)), overflow()];
+    let server = Server::new(Scripted::playing([good, bad]));
+    let reply = server.complete(json!({ "stream": true, "prompt": ["a", "b"] })).await;
+    reply.error(400, "exceed_context_size_error");
+}
+
+// O1
+#[tokio::test(start_paused = true)]
+async fn a_prompt_that_takes_for_ever_to_prepare_is_kept_alive_after_half_a_minute() {
+    let script = vec![
+        Step::Sleep(Duration::from_secs(55)),
+        Event::text("Hi").into(),
+        done(Finish::Stop).into(),
+    ];
+    let reply = Server::new(Scripted::playing([script]))
+        .chat(json!({ "stream": true }))
+        .await;
+    assert_eq!(reply.text.matches(": ping\n\n").count(), 2, "{}", reply.text);
+}
+
 // O2
 #[tokio::test(start_paused = true)]
 async fn a_late_error_of_a_response_that_has_begun_is_an_event() {
-    let script = vec![
-        Step::Sleep(Duration::from_secs(2)),
-        Event::Failed(BackendError::ContextOverflow {
-            n_prompt: 5000,
-            n_ctx: 4096,
-        })
-        .into(),
-    ];
+    let script = vec![Event::Accepted.into(), Step::Sleep(Duration::from_secs(2)), overflow()];
     let settings = Settings {
         ping_interval: Duration::from_secs(1),
         ..Settings::default()

@@ -54,6 +54,24 @@ async fn tokens_and_times_add_up_over_answers() {
 }
 
 #[tokio::test]
+async fn texts_that_are_embedded_and_reranked_count_as_prompts() {
+    let server = Server::answering([]);
+    for (path, body, total) in [
+        // a token per byte
+        ("/v1/embeddings", json!({ "input": "four" }), 4.0),
+        ("/api/embed", json!({ "model": "tiny", "input": ["a", "bc"] }), 7.0),
+        ("/api/embeddings", json!({ "model": "tiny", "prompt": "xy" }), 9.0),
+        // 7 for each request
+        ("/v1/rerank", json!({ "query": "x", "documents": ["x", "y"] }), 16.0),
+    ] {
+        let reply = server.post(path, body).await;
+        assert_eq!(reply.status, 200, "{path}: {}", reply.text);
+        let metrics = scrape(&server).await;
+        assert_eq!(metrics.value("llamacpp:prompt_tokens_total", &[]), total, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn histograms_count_jobs_and_gaps_between_their_pieces() {
     let events = [
         started(),

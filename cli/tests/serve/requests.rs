@@ -1,14 +1,15 @@
 //! What happens once per request: its id, its line in the log, and the answer to a panic.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Mutex, Once};
 
-use axum::http::{HeaderValue, Method};
+use axum::body::Body;
+use axum::http::{HeaderValue, Method, Request};
 use serde_json::{Value, json};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::serve::observe::RequestId;
-use crate::support::{Scripted, Server, greeting};
+use crate::support::{Reply, Scripted, Server, greeting, hello, merge};
 
 #[tokio::test]
 async fn a_request_keeps_its_id_and_one_without_gets_one() {
@@ -47,13 +48,16 @@ fn an_id_that_could_forge_a_log_line_is_replaced() {
     assert_eq!(RequestId::accept(Some(&longest)).as_str().len(), 128);
 }
 
-/// Collects what is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+/// What the whole program logs, of which a test reads the lines of its own requests. One for all: `tracing` remembers for
+/// the whole program whether anybody wants a line, so that subscribers of single threads would miss some.
+#[derive(Clone, Copy)]
+struct Log;
+
+static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        LINES.lock().unwrap().write(bytes)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -65,68 +69,100 @@ impl MakeWriter<'_> for Log {
     type Writer = Self;
 
     fn make_writer(&self) -> Self {
-        self.clone()
+        *self
     }
 }
 
 impl Log {
-    /// Collects the lines of this thread while the guard lives.
-    fn start(&self) -> tracing::subscriber::DefaultGuard {
-        let subscriber = tracing_subscriber::fmt().json().with_writer(self.clone()).finish();
-        tracing::subscriber::set_default(subscriber)
+    /// The log, which is kept from the first call on.
+    fn start() -> Self {
+        static STARTED: Once = Once::new();
+        STARTED.call_once(|| {
+            let subscriber = tracing_subscriber::fmt().json().with_writer(Self).finish();
+            tracing::subscriber::set_global_default(subscriber).unwrap();
+        });
+        Self
     }
 
-    fn lines(&self) -> Vec<Value> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    /// The lines of the request of that id.
+    fn lines(self, id: &str) -> Vec<Value> {
+        let text = String::from_utf8(LINES.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["span"]["id"] == id).collect()
     }
+}
+
+async fn send(server: &Server, id: &str, method: Method, path: &str, body: Value) -> Reply {
+    let request = Request::builder().method(method).uri(path).header("x-request-id", id);
+    server.send(request.body(Body::from(body.to_string())).unwrap()).await
 }
 
 #[tokio::test]
 async fn each_request_leaves_one_line_with_its_tokens_under_its_id() {
-    let log = Log::default();
-    let _guard = log.start();
+    let log = Log::start();
     let server = Server::answering(greeting());
-    server.chat(json!({ "stream": true })).await;
-    let line = log.lines().pop().expect("a line");
-    let fields = &line["fields"];
+    let body = merge(hello(), json!({ "stream": true }));
+    send(&server, "one-line", Method::POST, "/v1/chat/completions", body).await;
+    let lines = log.lines("one-line");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let fields = &lines[0]["fields"];
     assert_eq!(fields["method"], "POST");
     assert_eq!(fields["path"], "/v1/chat/completions");
     assert_eq!(fields["status"], 200);
     assert_eq!((&fields["prompt_tokens"], &fields["tokens"]), (&json!(9), &json!(3)));
     assert_eq!(fields["whole"], true);
     assert!(fields["ms"].is_f64());
-    assert!(
-        line["span"]["id"].as_str().is_some_and(|id| id.starts_with("req_")),
-        "{line}"
-    );
-    assert_eq!(log.lines().len(), 1);
+}
+
+#[tokio::test]
+async fn a_line_counts_the_tokens_of_texts_that_were_embedded_or_reranked() {
+    let log = Log::start();
+    let server = Server::answering([]);
+    let texts = json!({ "query": "x", "documents": ["x", "y"] });
+    for (id, path, body, tokens) in [
+        ("embedded", "/v1/embeddings", json!({ "input": "four" }), 4),
+        (
+            "embedded-too",
+            "/api/embed",
+            json!({ "model": "tiny", "input": "abc" }),
+            3,
+        ),
+        ("reranked", "/v1/rerank", texts, 7),
+    ] {
+        send(&server, id, Method::POST, path, body).await;
+        let lines = log.lines(id);
+        assert_eq!(lines[0]["fields"]["prompt_tokens"], tokens, "{path}: {lines:?}");
+    }
 }
 
 #[tokio::test]
 async fn probes_leave_no_line() {
-    let log = Log::default();
-    let _guard = log.start();
+    let log = Log::start();
     let server = Server::answering([]);
-    server.get("/health").await;
-    server.get("/metrics").await;
-    assert_eq!(log.lines(), [] as [Value; 0]);
+    for path in ["/health", "/metrics", "/v1/models"] {
+        send(&server, "probe", Method::GET, path, json!(null)).await;
+    }
+    let paths: Vec<Value> = log
+        .lines("probe")
+        .iter()
+        .map(|line| line["fields"]["path"].clone())
+        .collect();
+    assert_eq!(paths, ["/v1/models"]);
 }
 
 #[tokio::test]
 async fn a_panic_in_a_handler_is_a_500_and_the_server_lives() {
-    let log = Log::default();
-    let _guard = log.start();
+    let log = Log::start();
     // the scripted backend has no script to play, and panics
     let server = Server::new(Scripted::playing([] as [Vec<_>; 0]));
-    let reply = server.chat(json!({})).await;
+    let reply = send(&server, "panics", Method::POST, "/v1/chat/completions", hello()).await;
     let error = reply.error(500, "server_error");
     assert!(
         !error["message"].as_str().unwrap().contains("subtract"),
         "no inner text: {error}"
     );
-    assert!(reply.header("x-request-id").is_some());
+    assert_eq!(reply.header("x-request-id"), Some("panics"));
     assert_eq!(server.get("/health").await.status, 200);
-    let lines = log.lines();
+    let lines = log.lines("panics");
     assert!(lines.iter().any(|line| line["level"] == "ERROR"), "{lines:?}");
 }

@@ -13,6 +13,9 @@ use crate::commands::serve::error::ApiError;
 use crate::commands::serve::observe::{JobWatch, RequestTally};
 use crate::commands::serve::state::AppState;
 
+/// The longest that a client without a response waits for its prompt to be prepared; proxies give up after a minute.
+const PREPARATION: Duration = Duration::from_secs(30);
+
 /// Something to run.
 #[derive(Clone, Debug)]
 pub enum Job {
@@ -97,17 +100,29 @@ impl Choices {
     }
 
     /// Waits until the answer begins, and returns the events up to there. An error met on the way
-    /// can still get a status of its own. Gives up after `patience`, so that the response can begin
-    /// and be kept alive.
+    /// can still get a status of its own. Mistakes in prompts show while these are prepared, so that is waited for whatever
+    /// it takes within reason; after it `patience` is the limit, so that the response can begin and be kept alive.
     pub async fn opening(&mut self, patience: Duration) -> Result<Vec<(usize, Event)>, ApiError> {
         let mut events = Vec::new();
-        let begun = async {
-            while let Some((choice, event)) = self.next().await? {
-                let waiting = matches!(event, Event::Started { .. });
+        let mut unprepared: Vec<usize> = self.running.iter().map(|job| job.choice).collect();
+        let prepared = async {
+            while !unprepared.is_empty()
+                && let Some((choice, event)) = self.next().await?
+            {
+                unprepared.retain(|&waiting| waiting != choice);
                 events.push((choice, event));
-                if !waiting {
-                    break;
-                }
+            }
+            Ok::<_, ApiError>(())
+        };
+        match tokio::time::timeout(PREPARATION, prepared).await {
+            Ok(prepared) => prepared?,
+            Err(_) => return Ok(events),
+        }
+        let begun = async {
+            while !events.iter().any(|(_, event)| is_of_answer(event))
+                && let Some((choice, event)) = self.next().await?
+            {
+                events.push((choice, event));
             }
             Ok::<_, ApiError>(())
         };
@@ -154,6 +169,11 @@ struct Running {
     choice: usize,
     events: EventStream,
     watch: JobWatch,
+}
+
+/// Whether the answer has begun with this event.
+fn is_of_answer(event: &Event) -> bool {
+    !matches!(event, Event::Accepted | Event::Started { .. })
 }
 
 fn poll_any(running: &mut [Running], turn: usize, cx: &mut Context<'_>) -> Poll<(usize, Option<Event>)> {

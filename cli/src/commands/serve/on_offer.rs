@@ -74,7 +74,7 @@ impl OnOffer {
         Ok(Self {
             catalog: store.clone(),
             start_up,
-            store: Some((store, Arc::new(args.remote.hub.open()?))),
+            store: Some((store, Arc::new(args.remote.open_hub()?))),
         })
     }
 }

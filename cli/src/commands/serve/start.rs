@@ -30,7 +30,9 @@ pub fn settings(args: &ServeArgs) -> Result<Settings> {
             .iter()
             .map(|name| name.trim().to_owned())
             .collect(),
+        metrics: args.serving.metrics,
         slots: args.serving.slots,
+        reasoning_alias: args.serving.reasoning_alias,
         body_limit: args.access.body_limit as usize * (1 << 20),
         load_timeout: args.serving.load_timeout,
         ping_interval: Duration::from_secs(args.listen.sse_ping_interval),

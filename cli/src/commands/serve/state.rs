@@ -11,7 +11,7 @@ use crate::commands::serve::backend::{
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::guard::{ApiKeys, HostCheck, Origins};
 use crate::commands::serve::load_notice;
-use crate::commands::serve::observe::Meter;
+use crate::commands::serve::observe::{Meter, RequestTally};
 use crate::hub::Hub;
 use crate::store::Store;
 
@@ -158,6 +158,14 @@ impl AppState {
             })
         };
         opened.inspect(load_notice::note)
+    }
+
+    /// Counts tokens that the request whose handler calls this used without a job.
+    pub fn used(&self, n_tokens: u32) {
+        self.meter.processed(n_tokens);
+        if let Some(request) = RequestTally::current() {
+            request.add(n_tokens, 0);
+        }
     }
 
     /// Tokens of a chat, as its prompt would have.

@@ -11,7 +11,9 @@ use super::BackendError;
 /// One step of a job. See [`Backend`](super::Backend) for the order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// The prompt is accepted.
+    /// The prompt is prepared and the job is queued. Nothing of it is for the client.
+    Accepted,
+    /// The job has a slot, and its prompt is being processed.
     Started {
         /// Tokens in the prompt.
         n_prompt: u32,

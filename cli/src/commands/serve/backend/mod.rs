@@ -37,11 +37,12 @@ pub use wanted::{KeepAlive, Lease, Opened, Wanted, kv_cache_type};
 ///
 /// # Contract of a stream
 ///
-/// `Started`, `Progress` if the job asked for it, then any number of `Text`, `Reasoning`, `ToolCallStart` and `ToolCallArguments`, then
+/// `Accepted`, `Started`, `Progress` if the job asked for it, then any number of `Text`, `Reasoning`, `ToolCallStart` and `ToolCallArguments`, then
 /// exactly one of `Done` and `Failed`. `Failed` may come at any point, also first. In detail:
 ///
-/// * `Started` is sent once the prompt is templated, tokenized and known to fit; prefill may take
-///   long after it.
+/// * `Accepted` is sent once the prompt is templated, tokenized and known to fit; the job may wait long after it. It comes
+///   before the last event, but may be overtaken by others.
+/// * `Started` is sent once the job has a slot; prefill may take long after it.
 /// * Stop strings are the backend's work. The text of a stop string is never sent, not even a part
 ///   of it.
 /// * A tool call is complete when the next one begins, or text does.

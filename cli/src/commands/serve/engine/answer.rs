@@ -29,6 +29,7 @@ pub(super) trait Answer: Send {
 /// What a stream is made of. How to read the rest comes first, once the prompt is prepared.
 pub(super) enum Part {
     Answer(Box<dyn Answer>),
+    Accepted,
     Job(JobEvent),
     Failed(BackendError),
 }
@@ -40,6 +41,7 @@ pub(super) fn stream() -> (PartSender<Part>, EventStream) {
         for part in parts {
             match (part, &mut answer) {
                 (Part::Answer(first), _) => answer = Some(first),
+                (Part::Accepted, _) => out.push_back(Event::Accepted),
                 (Part::Job(event), Some(answer)) => answer.event(event, out),
                 (Part::Job(_), None) => {}
                 (Part::Failed(error), _) => out.push_back(Event::Failed(error)),

@@ -43,6 +43,7 @@ pub fn named(name: &str, file: Option<PathBuf>) -> Entry {
         system: None,
         template: None,
         parameters: Map::new(),
+        license: None,
     }
 }
 

@@ -160,7 +160,7 @@ impl Head {
             template: entry.template.clone().or_else(|| text("tokenizer.chat_template")),
             system: entry.system.clone(),
             parameters: entry.parameters.clone(),
-            license: text("general.license"),
+            license: entry.license.clone().or_else(|| text("general.license")),
             metadata: self.metadata.clone(),
             file: entry
                 .file
@@ -266,6 +266,7 @@ mod tests {
             system: None,
             template: None,
             parameters: Map::new(),
+            license: None,
         }
     }
 

@@ -163,6 +163,7 @@ impl Pool {
                     deadline: None,
                     entry,
                 };
+                state.loads += 1;
                 resident.rest(if waiting > 0 { HANDOVER } else { Duration::ZERO });
                 state.models.insert(resident.entry.name.clone(), resident);
             }

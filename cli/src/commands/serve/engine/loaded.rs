@@ -206,9 +206,11 @@ impl Loaded {
         tokio::task::spawn_blocking(move || {
             let queued = prepare(&self, &sender)
                 .and_then(|job| self.scheduler.submit(job).map_err(|(error, _)| submit_error(error)));
-            if let Err(error) = queued {
-                sender.send(Part::Failed(error)); // if the client has gone, nobody needs to know
-            }
+            // if the client has gone, nobody needs to know
+            sender.send(match queued {
+                Ok(()) => Part::Accepted,
+                Err(error) => Part::Failed(error),
+            });
         });
         Ok(stream)
     }

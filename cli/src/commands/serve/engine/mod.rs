@@ -20,9 +20,9 @@ pub use catalog::{FixedCatalog, named};
 pub use slots::{SlotSettings, is_plain};
 
 use crate::commands::serve::backend::{
-    Backend, BackendError, ChatJob, ChatPrompt, CompletionJob, Details, EmbedJob, Embeddings, EventStream, Health,
-    Inside, KeepAlive, Offer, Opened, RerankJob, Running, Scores, SlotAction, SlotReport, TokenPiece, TokenizeJob,
-    Wanted,
+    Backend, BackendError, ChatJob, ChatPrompt, CompletionJob, Counts, Details, EmbedJob, Embeddings, EventStream,
+    Health, Inside, KeepAlive, Offer, Opened, RerankJob, Running, Scores, SlotAction, SlotReport, TokenPiece,
+    TokenizeJob, Wanted,
 };
 use crate::commands::serve::keep_alive;
 use crate::settings::ModelSettings;
@@ -270,6 +270,10 @@ impl Backend for Engine {
 
     fn running(&self) -> Vec<Running> {
         self.pool.running()
+    }
+
+    fn counts(&self) -> Counts {
+        self.pool.counts()
     }
 
     fn loading(&self) -> Vec<String> {

@@ -15,7 +15,9 @@ use super::heads::Heads;
 use super::load::Demand;
 use super::loaded::Loaded;
 use super::residents::{Deadline, Resident, State};
-use crate::commands::serve::backend::{BackendError, CancelToken, Details, KeepAlive, Lease, Opened, Running, Wanted};
+use crate::commands::serve::backend::{
+    BackendError, CancelToken, Counts, Details, KeepAlive, Lease, Opened, Running, Wanted,
+};
 use crate::settings::ModelSettings;
 use crate::store::{Catalog, Entry};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -354,6 +356,20 @@ impl Pool {
             }
         };
         state.models.values().map(running).collect()
+    }
+
+    /// See [`Backend::counts`](crate::commands::serve::backend::Backend::counts).
+    pub(super) fn counts(&self) -> Counts {
+        let state = self.lock();
+        let mut decoded = state.past;
+        let resident = state.models.values();
+        resident.for_each(|resident| decoded.add(&resident.loaded));
+        Counts {
+            loads: Some(state.loads),
+            unloads: Some(state.unloads),
+            decodes: Some(decoded.batches),
+            decoded_slots: Some(decoded.slots),
+        }
     }
 
     /// The model that is being loaded, unless the load was given up and only has to end.

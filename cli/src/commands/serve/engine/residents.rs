@@ -19,8 +19,28 @@ pub(super) struct State {
     pub(super) discarded: Vec<Arc<Loaded>>,
     /// Models that are no longer in `models` but still occupy memory.
     pub(super) freeing: usize,
+    /// Models loaded and unloaded since the start.
+    pub(super) loads: u64,
+    pub(super) unloads: u64,
+    /// Batches that models which are gone have decoded, and the slots in them.
+    pub(super) past: Decoded,
     /// Counts loads and uses: numbers residents, and orders them by their last use.
     clock: u64,
+}
+
+/// How much was decoded.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Decoded {
+    pub(super) batches: u64,
+    pub(super) slots: u64,
+}
+
+impl Decoded {
+    pub(super) fn add(&mut self, loaded: &Loaded) {
+        let status = loaded.scheduler.status();
+        self.batches += status.decodes;
+        self.slots += status.decoded_slots;
+    }
 }
 
 /// A loaded model.
@@ -76,6 +96,9 @@ impl State {
     pub(super) fn remove(&mut self, name: &str) -> Option<Arc<Loaded>> {
         let resident = self.models.remove(name)?;
         self.freeing += 1;
+        self.unloads += 1;
+        // what it decodes before it has stopped is lost: all its jobs are done, or the server stops
+        self.past.add(&resident.loaded);
         Some(resident.loaded)
     }
 

@@ -33,7 +33,7 @@ impl JobWatch {
     pub fn event(&mut self, event: &Event) {
         match event {
             Event::Started { .. } => self.meter.queued(self.begun.elapsed()),
-            Event::Progress(_) => {}
+            Event::Accepted | Event::Progress(_) => {}
             Event::Text(_) | Event::Reasoning(_) | Event::ToolCallArguments { .. } => self.piece(),
             // Its arguments come with it: a gap of no length would be no token's.
             Event::ToolCallStart { .. } if self.last_piece.is_some() => {}

@@ -122,5 +122,7 @@ async fn vectors(
         truncate,
         cancel: cancel.clone(),
     };
-    cancellable(state, cancel, move |backend| backend.embed(job)).await
+    let made = cancellable(state, cancel, move |backend| backend.embed(job)).await?;
+    state.used(made.n_tokens);
+    Ok(made)
 }

@@ -65,7 +65,7 @@ impl Dialect for Lines {
 
     fn event(&mut self, _choice: usize, event: Event, out: &mut Frames) {
         match event {
-            Event::Started { .. } | Event::Progress(_) | Event::Failed(_) => {}
+            Event::Accepted | Event::Started { .. } | Event::Progress(_) | Event::Failed(_) => {}
             Event::Text(piece) if piece.text.is_empty() && piece.logprobs.is_empty() => {}
             Event::Text(piece) => {
                 if self.context.is_some() {

@@ -29,7 +29,7 @@ pub async fn answer(
             break;
         };
         match event {
-            Event::Started { .. } | Event::Progress(_) | Event::Failed(_) => {}
+            Event::Accepted | Event::Started { .. } | Event::Progress(_) | Event::Failed(_) => {}
             Event::Text(piece) => {
                 part.text.push_str(&piece.text);
                 part.logprobs.extend(piece.logprobs);

@@ -91,6 +91,7 @@ impl From<hub::Error> for Failure {
             // not 401: the client's own key was right
             hub::Error::Denied { .. } => StatusCode::FORBIDDEN,
             hub::Error::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+            hub::Error::Offline { .. } => StatusCode::NOT_IMPLEMENTED,
             hub::Error::Store(error) => return error.into(),
             hub::Error::Url { .. }
             | hub::Error::Checksum { .. }

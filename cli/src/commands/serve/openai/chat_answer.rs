@@ -97,7 +97,7 @@ impl ChatAnswer {
 impl Gathered {
     fn add(&mut self, event: Event, named_tool: bool) {
         match event {
-            Event::Started { .. } | Event::Progress(_) | Event::Failed(_) => {}
+            Event::Accepted | Event::Started { .. } | Event::Progress(_) | Event::Failed(_) => {}
             Event::Text(piece) => {
                 self.text.push_str(&piece.text);
                 self.logprobs.extend(piece.logprobs);

@@ -178,7 +178,7 @@ impl Dialect for ChatStream {
 
     fn event(&mut self, choice: usize, event: Event, out: &mut Frames) {
         match event {
-            Event::Started { .. } | Event::Failed(_) => {}
+            Event::Accepted | Event::Started { .. } | Event::Failed(_) => {}
             Event::Progress(progress) => {
                 let choice = ChunkChoice {
                     index: choice,

@@ -24,5 +24,6 @@ async fn embed(State(state): State<AppState>, Body(body): Body) -> Result<Json<E
     let limit = state.settings.max_choices;
     let (request, job) = EmbeddingsRequest::parse(&body, &model.card, limit, cancel.clone())?;
     let embeddings = cancellable(&state, cancel, move |backend| backend.embed(job)).await?;
+    state.used(embeddings.n_tokens);
     Ok(Json(request.answer(&model.card.id, embeddings)?))
 }

@@ -28,5 +28,6 @@ async fn rerank(State(state): State<AppState>, Body(body): Body) -> Result<Json<
     let (request, job) = RerankRequest::parse(&body, &model.card, limit, cancel.clone())?;
     let documents = job.documents.clone();
     let scores = cancellable(&state, cancel, move |backend| backend.rerank(job)).await?;
+    state.used(scores.n_tokens);
     Ok(Json(request.answer(&model.card.id, &documents, &scores)))
 }
