@@ -108,6 +108,9 @@ pub fn addresses(args: &ListenArgs) -> Result<Vec<(Surface, Address)>, NoAddress
         return Ok(vec![(Surface::OpenAi, address(host, args.port.unwrap_or(OPENAI_PORT)))]);
     }
     if let Some(port) = args.port {
+        if let Some(ollama) = ollama.as_ref().filter(|ollama| ollama.port != port) {
+            tracing::warn!("both APIs are on port {port} (--port), not on {ollama} (--ollama-host, OLLAMA_HOST)");
+        }
         let host = host.or(ollama.map(|ollama| ollama.host));
         return Ok(vec![(Surface::Both, address(host, port))]);
     }

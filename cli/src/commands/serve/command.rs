@@ -102,19 +102,22 @@ pub fn run(args: &ServeArgs, origin: &Origin) -> Result<ExitCode> {
 }
 
 fn announce(engine: &Engine, scheme: &str, addrs: &[SocketAddr]) {
-    match engine.describe() {
-        loaded if loaded.is_empty() => {
-            eprintln!("models are loaded when requests name them; GET /v1/models lists them")
-        }
-        loaded => eprintln!("{loaded}"),
+    let loaded = engine.describe();
+    if loaded.is_empty() {
+        eprintln!("models are loaded when requests name them");
+    } else {
+        eprintln!("{loaded}");
     }
     for addr in addrs {
         println!("listening on {scheme}://{addr}");
     }
-    if let Some(addr) = addrs.first() {
-        eprintln!(
+    match addrs.first() {
+        None => {}
+        Some(addr) if loaded.is_empty() => eprintln!("try: curl {scheme}://{addr}/v1/models"),
+        Some(addr) => eprintln!(
             "try: curl -N {scheme}://{addr}/v1/chat/completions -H 'Content-Type: application/json' \\\n       \
-             -d '{{\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"What is turbo4?\"}}]}}'"
-        );
+             -d '{{\"model\":\"{}\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"What is turbo4?\"}}]}}'",
+            loaded.split(": ").next().unwrap_or_default()
+        ),
     }
 }
