@@ -452,22 +452,25 @@ fn serve_offers_a_folder_and_loads_its_models_when_asked() {
         .read_line(&mut line)
         .unwrap();
     let addr = line.trim().strip_prefix("listening on http://").unwrap().to_owned();
-    let get = |request: &str| {
+    let call = |request: &str, body: &str| {
         let mut socket = std::net::TcpStream::connect(&addr).unwrap();
         write!(
             socket,
-            "{request} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n"
+            "{request} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
         )
         .unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         answer
     };
+    let get = |request: &str| call(request, "");
     says(&get("GET /health"), &["200 OK"]);
     says(&get("GET /models"), &["\"one\"", "\"two\"", "unloaded"]);
+    says(&get("GET /props?model=two"), &["200 OK", "\"loaded\":false", "two"]);
     says(
-        &get("GET /props?model=two"),
-        &["200 OK", "x-turboquant-loaded: ms=", "two"],
+        &call("POST /tokenize", r#"{"model":"two","content":"x"}"#),
+        &["200 OK", "x-turboquant-loaded: ms=", "tokens"],
     );
     says(&get("GET /models"), &["\"loaded\"", "\"unloaded\""]);
     interrupt(&server);
