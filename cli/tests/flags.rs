@@ -273,6 +273,9 @@ fn flags_for_what_is_so_anyway_are_accepted_and_said() {
 #[test]
 fn flags_that_cannot_be_served_say_what_to_do_instead() {
     refused("-fa off", &[], &["-fa off is not possible here", "flash attention"]);
+    refused("--pooling cls", &[], &["--pooling cls", "the file says"]);
+    refused("--embd-normalize -1", &[], &["length one"]);
+    refused("--log-timestamps", &[], &["--log-format json"]);
     refused("--no-jinja", &[], &["--no-jinja", "/completion"]);
     refused("--lora x.gguf", &[], &["--lora x.gguf", "merge"]);
     refused("--mmproj x.gguf", &[], &["images"]);

@@ -410,6 +410,35 @@ fn serve_answers_on_the_port_it_prints_and_ends_on_ctrl_c() {
     assert_eq!(ends_within(&mut server, Duration::from_secs(10)), Some(0));
 }
 
+#[cfg(unix)]
+#[test]
+fn serve_finishes_a_running_answer_before_it_ends() {
+    let mut server = spawn(&["serve", "--port", "0", "--drain", "60"]);
+    let mut line = String::new();
+    BufReader::new(server.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let addr = line.trim().strip_prefix("listening on http://").unwrap().to_owned();
+    let body = r#"{"stream":true,"ignore_eos":true,"max_tokens":300,"prompt":"Once"}"#;
+    let mut socket = std::net::TcpStream::connect(&addr).unwrap();
+    write!(
+        socket,
+        "POST /v1/completions HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut begun = [0; 600];
+    socket.read_exact(&mut begun).unwrap();
+    interrupt(&server);
+    let mut rest = String::new();
+    socket.read_to_string(&mut rest).unwrap();
+    says(&rest, &["\"finish_reason\":\"length\"", "data: [DONE]"]);
+    assert_eq!(ends_within(&mut server, Duration::from_secs(10)), Some(0));
+    let mut said = String::new();
+    server.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    says(&said, &["finished=1 cut=0"]);
+}
+
 #[test]
 fn serve_offers_a_folder_and_loads_its_models_when_asked() {
     let dir = tempfile::tempdir().unwrap();
@@ -423,7 +452,7 @@ fn serve_offers_a_folder_and_loads_its_models_when_asked() {
         .read_line(&mut line)
         .unwrap();
     let addr = line.trim().strip_prefix("listening on http://").unwrap().to_owned();
-    let send = |request: &str, body: &str| {
+    let call = |request: &str, body: &str| {
         let mut socket = std::net::TcpStream::connect(&addr).unwrap();
         write!(
             socket,
@@ -435,16 +464,15 @@ fn serve_offers_a_folder_and_loads_its_models_when_asked() {
         socket.read_to_string(&mut answer).unwrap();
         answer
     };
-    says(&send("GET /health", ""), &["200 OK"]);
-    says(&send("GET /models", ""), &["\"one\"", "\"two\"", "unloaded"]);
+    let get = |request: &str| call(request, "");
+    says(&get("GET /health"), &["200 OK"]);
+    says(&get("GET /models"), &["\"one\"", "\"two\"", "unloaded"]);
+    says(&get("GET /props?model=two"), &["200 OK", "\"loaded\":false", "two"]);
     says(
-        &send(
-            "POST /v1/completions",
-            r#"{"model":"two","prompt":"hi","max_tokens":1}"#,
-        ),
-        &["200 OK", "x-turboquant-loaded: ms=", "two"],
+        &call("POST /tokenize", r#"{"model":"two","content":"x"}"#),
+        &["200 OK", "x-turboquant-loaded: ms=", "tokens"],
     );
-    says(&send("GET /models", ""), &["\"loaded\"", "\"unloaded\""]);
+    says(&get("GET /models"), &["\"loaded\"", "\"unloaded\""]);
     interrupt(&server);
     assert_eq!(ends_within(&mut server, Duration::from_secs(10)), Some(0));
 }

@@ -161,6 +161,10 @@ impl Scheduler {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 slots: (0..slots).map(SlotState::idle).collect(),
+                cache: PromptCacheStatus {
+                    limit: config.prompt_cache,
+                    ..PromptCacheStatus::default()
+                },
                 ..State::default()
             }),
             wake: Condvar::new(),

@@ -62,6 +62,10 @@ pub struct ListenArgs {
     /// Seconds a client may take to go on with a request it has begun to send. [-to]
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
+    /// Seconds that running answers may take to end when the server is stopped; new requests get 503. A second Ctrl-C or
+    /// SIGTERM does not wait.
+    #[arg(long, value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub drain: u64,
     /// Threads that read requests and write answers.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads_http: u16,

@@ -8,7 +8,8 @@ pub struct SlotArgs {
     /// Folder for saved slots (POST /slots/{id}?action=save or restore); without it they are refused.
     #[arg(long, value_name = "DIR")]
     pub slot_save_path: Option<PathBuf>,
-    /// MiB of main memory, for each loaded model, for prompts that slots had to give up; 0: none, -1: no limit. Default:
+    /// MiB of main memory for prompts that slots had to give up, for all models together; 0: none, -1: no limit. Models share
+    /// it evenly: as many as may be loaded at the same time (--models-max), or as are on offer where these are fewer. Default:
     /// 8192, but at most a quarter of the memory that is free. [-cram]
     #[arg(
         long,

@@ -643,6 +643,40 @@ fn an_alias_brings_its_template_and_its_context() {
 }
 
 #[test]
+fn models_share_the_memory_for_prompts() {
+    for (models, share) in [(2, 2000), (3, 1333), (0, 1000), (9, 1000)] {
+        let zoo = Zoo::with(|limits| {
+            limits.models = models;
+            limits.slots.prompt_cache = Some(4000);
+        });
+        let held = [zoo.open("a").unwrap(), zoo.open("b").unwrap()];
+        for opened in &held {
+            assert_eq!(zoo.running(&opened.card.id).prompt_cache.limit, Some(share), "{models}");
+        }
+    }
+    let unlimited = Zoo::with(|limits| limits.slots.prompt_cache = None);
+    unlimited.touch("a");
+    assert_eq!(unlimited.running("a").prompt_cache.limit, None);
+}
+
+#[test]
+fn memory_for_prompts_that_was_given_away_is_not_given_twice() {
+    let zoo = Zoo::with(|limits| limits.slots.prompt_cache = Some(4000));
+    for name in ["b", "c", "d"] {
+        std::fs::remove_file(zoo.dir.path().join(format!("{name}.gguf"))).unwrap();
+    }
+    let first = zoo.open("a").unwrap();
+    assert_eq!(zoo.running("a").prompt_cache.limit, Some(4000), "the only one");
+    std::fs::copy(zoo.dir.path().join("a.gguf"), zoo.dir.path().join("b.gguf")).unwrap();
+    zoo.touch("b");
+    assert_eq!(zoo.running("b").prompt_cache.limit, Some(0));
+    drop(first);
+    assert!(zoo.engine.unload("a").unwrap() && zoo.engine.unload("b").unwrap());
+    zoo.touch("b");
+    assert_eq!(zoo.running("b").prompt_cache.limit, Some(2000));
+}
+
+#[test]
 fn unloading_waits_for_those_who_use_the_model() {
     let zoo = Zoo::new();
     assert!(!zoo.engine.unload("a").unwrap(), "it was not loaded");

@@ -118,6 +118,20 @@ async fn an_encoder_serves_embeddings_and_no_text() {
     assert_eq!(status, StatusCode::NOT_IMPLEMENTED);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encoder_whose_file_says_nothing_of_pooling_is_offered_as_it_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let unnamed = [(&b"bert.pooling_type"[..], &b"bert.pooling_tipe"[..])];
+    for path in [encoder(), patched(&encoder(), &unnamed, &folder)] {
+        let (app, engine) = served(&["-m", path.to_str().unwrap()]);
+        let offered = engine.offers().unwrap().remove(0).abilities;
+        assert_eq!(offered, engine.running()[0].card.abilities);
+        assert!(!offered.completion, "{}", path.display());
+        let (status, _) = post(&app, "/v1/completions", json!({ "prompt": "fox" })).await;
+        assert_eq!(status, StatusCode::NOT_IMPLEMENTED);
+    }
+}
+
 // O10
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_beyond_the_encoder_is_a_400_with_both_sizes() {

@@ -9,14 +9,16 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::serve::backend::Event;
+use crate::serve::backend::{Event, Finish};
+use crate::serve::doors::{Doors, Drained};
 use crate::serve::{AppState, Settings, bind, listen, serve};
-use crate::support::{Scripted, Step, greeting, started};
+use crate::support::{Scripted, Step, done, greeting, started};
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 struct Running {
     backend: Arc<Scripted>,
+    doors: Arc<Doors>,
     addr: SocketAddr,
     stop: oneshot::Sender<()>,
     served: JoinHandle<anyhow::Result<()>>,
@@ -27,12 +29,14 @@ async fn run(backend: Scripted) -> Running {
     let listener = bind(ANY_PORT).await.unwrap();
     let addr = listener.local_addr().unwrap();
     let state = AppState::new(backend.clone(), Settings::default());
+    let doors = state.doors.clone();
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn(serve(listener, state, async move {
         let _ = stopped.await;
     }));
     Running {
         backend,
+        doors,
         addr,
         stop,
         served,
@@ -157,6 +161,56 @@ async fn shutdown_cancels_running_jobs_and_returns() {
     let ended = tokio::time::timeout(Duration::from_secs(2), server.served).await;
     ended.expect("returns in time").unwrap().unwrap();
     assert!(TcpStream::connect(server.addr).await.is_err(), "stopped accepting");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_finishes_what_it_can_and_refuses_what_comes() {
+    let short = vec![
+        started().into(),
+        Event::text("Hel").into(),
+        Step::Sleep(Duration::from_millis(300)),
+        Event::text("lo!").into(),
+        done(Finish::Stop).into(),
+    ];
+    let long = vec![started().into(), Event::text("Once").into(), Step::Hang];
+    let server = run(Scripted::playing([short, long])).await;
+    let mut first = server.send(STREAMED).await;
+    read_until(&mut first, "Hel").await;
+    let mut second = server.send(STREAMED).await;
+    read_until(&mut second, "Once").await;
+    let draining = tokio::spawn({
+        let doors = server.doors.clone();
+        async move { doors.close(Duration::from_secs(2)).await }
+    });
+    while server.doors.enter().is_some() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    let mut late = server.send(WHOLE).await;
+    let refusal = read_until(&mut late, "shutting down").await;
+    assert!(refusal.starts_with("HTTP/1.1 503"), "{refusal}");
+    assert!(
+        refusal.to_ascii_lowercase().contains("\r\nretry-after: 5\r\n"),
+        "{refusal}"
+    );
+    let mut late = server.send_to("/api/chat", r#"{"model":"tiny"}"#).await;
+    read_until(&mut late, r#"{"error":"the server is shutting down"}"#).await;
+
+    read_until(&mut first, "[DONE]").await;
+    assert_eq!(draining.await.unwrap(), Drained { finished: 1, left: 1 });
+    server.stop.send(()).unwrap();
+    read_until(&mut second, "shutting down").await;
+    server.served.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_server_without_requests_stops_at_once() {
+    let server = run(Scripted::answering(greeting())).await;
+    let mut socket = server.send(WHOLE).await;
+    read_until(&mut socket, "Hello!").await;
+    let closed = server.doors.close(Duration::from_secs(3600));
+    let drained = tokio::time::timeout(Duration::from_secs(5), closed).await;
+    assert_eq!(drained.expect("nothing to wait for").left, 0);
 }
 
 #[tokio::test]

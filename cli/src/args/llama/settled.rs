@@ -28,7 +28,7 @@ pub(super) const SETTLED: &[Flag] = &[
     flag(&["--perf"], &["--no-perf"], 0, "LLAMA_ARG_PERF", Pair { on: So("timings are always measured"), off: So("measuring costs nothing that could be saved") }),
     flag(&["--poll"], &[], 1, "", Always { values: &["50"], so: "threads poll as llama.cpp has it by default", instead: "threads poll as llama.cpp has it by default" }),
     flag(&["--poll-batch"], &[], 1, "", Always { values: &["0", "1"], so: "threads poll as llama.cpp has it by default", instead: "threads poll as llama.cpp has it by default" }),
-    flag(&["--pooling"], &[], 1, "LLAMA_ARG_POOLING", Always { values: &["mean"], so: "the file says how a model pools; one that does not takes the mean", instead: "the file says how a model pools, and one that does not takes the mean; leave it out" }),
+    flag(&["--pooling"], &[], 1, "LLAMA_ARG_POOLING", Always { values: &[], so: "", instead: "the file says how a model pools, and one that does not takes the mean; leave it out" }),
     flag(&["--prefill-assistant"], &["--no-prefill-assistant"], 0, "LLAMA_ARG_PREFILL_ASSISTANT", Pair { on: So("an answer goes on where an assistant message at the end stops"), off: No("send continue_final_message: false with the request") }),
     flag(&["--prio"], &[], 1, "", Always { values: &["0"], so: "threads have normal priority", instead: "start the program with nice" }),
     flag(&["--prio-batch"], &[], 1, "", Always { values: &["0"], so: "threads have normal priority", instead: "start the program with nice" }),

@@ -14,7 +14,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::observe::access;
 use crate::commands::serve::state::AppState;
-use crate::commands::serve::{error_shape, load_notice, routes};
+use crate::commands::serve::{doors, error_shape, load_notice, routes};
 
 /// Paths that need no key: probes, and the page a browser opens. Everything else does, also routes
 /// added later.
@@ -62,6 +62,7 @@ pub fn app(state: AppState) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         // Layers run from the last to the first.
         .layer(middleware::from_fn(load_notice::tell))
+        .layer(middleware::from_fn_with_state(state.clone(), doors::refuse))
         .layer(DefaultBodyLimit::max(state.settings.body_limit))
         .layer(middleware::from_fn_with_state(state.clone(), require_key))
         .layer(middleware::from_fn_with_state(state.clone(), require_known_caller))

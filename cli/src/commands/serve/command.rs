@@ -12,6 +12,7 @@ use llama_turboquant::CancelToken;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Serves until interrupted. The sockets are taken first, so that a mistake there costs no download and no loading; requests
 /// that arrive while the model of `-m` loads get 503. Models of a folder are loaded as requests name them.
@@ -69,6 +70,7 @@ pub fn run(args: &ServeArgs, origin: &Origin) -> Result<ExitCode> {
             state = state.with_store(store, hub);
         }
 
+        let doors = Arc::clone(&state.doors);
         let loading = engine.clone();
         let mut load = tokio::task::spawn_blocking(move || loading.load_start_up());
         let (stop_sender, stop) = tokio::sync::oneshot::channel::<()>();
@@ -89,6 +91,11 @@ pub fn run(args: &ServeArgs, origin: &Origin) -> Result<ExitCode> {
                 }
             }
             () = &mut signal => {}
+        }
+        let drained = doors.close(Duration::from_secs(args.listen.drain)).await;
+        if drained.finished + drained.left > 0 {
+            let (finished, cut) = (drained.finished, drained.left);
+            tracing::info!(finished, cut, "running requests had {} s to end", args.listen.drain);
         }
         // also ends a load that is running
         let stopping = engine.clone();

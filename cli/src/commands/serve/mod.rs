@@ -18,6 +18,7 @@ pub mod body;
 pub mod choices;
 pub mod command;
 pub mod defaults;
+pub mod doors;
 pub mod engine;
 pub mod error;
 pub mod error_shape;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::commands::serve::backend::{
     Backend, BackendError, CancelToken, ChatPrompt, Health, Opened, TokenizeJob, Wanted,
 };
+use crate::commands::serve::doors::Doors;
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::guard::{ApiKeys, HostCheck, Origins};
 use crate::commands::serve::load_notice;
@@ -78,6 +79,8 @@ pub struct AppState {
     pub store: Option<Arc<Store>>,
     /// Where models are pulled from; never without a store.
     pub hub: Option<Arc<Hub>>,
+    /// Counts requests, and lets none in when the server stops.
+    pub doors: Arc<Doors>,
     closing: Arc<watch::Sender<bool>>,
 }
 
@@ -90,6 +93,7 @@ impl AppState {
             meter: Arc::default(),
             store: None,
             hub: None,
+            doors: Arc::default(),
             closing: Arc::new(watch::Sender::new(false)),
         }
     }

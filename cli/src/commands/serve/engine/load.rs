@@ -5,6 +5,7 @@ use super::loaded::Loaded;
 use super::memory::Plan;
 use super::pool::Pool;
 use super::residents::{Loading, Resident, State};
+use super::slots::SlotSettings;
 use crate::commands::serve::backend::{BackendError, CancelToken, KeepAlive, Wanted, kv_cache_type};
 use crate::settings::{CacheType, ModelSettings, human_bytes};
 use crate::store::Entry;
@@ -214,7 +215,7 @@ impl Pool {
             entry.template.as_deref(),
             &settings,
             self.limits.queue,
-            &self.limits.slots,
+            &self.slot_settings(),
             token,
         );
         loaded.map_err(|error| match error.downcast::<Error>() {
@@ -223,6 +224,27 @@ impl Pool {
             Ok(error) => not_loaded(&entry.name, &error.into()),
             Err(error) => not_loaded(&entry.name, &error),
         })
+    }
+
+    /// The settings about slots for one more model, with its share of the memory for prompts: what others were given before
+    /// more models were on offer is not taken back, so that there may be less left.
+    fn slot_settings(&self) -> SlotSettings {
+        let on_offer = self.catalog.entries().map_or(usize::MAX, |entries| entries.len());
+        let at_once = match self.limits.models {
+            0 => on_offer,
+            models => models.min(on_offer),
+        };
+        let state = self.lock();
+        let given = state
+            .models
+            .values()
+            .filter_map(|resident| resident.loaded.slots.prompt_cache);
+        let given: u64 = given.sum();
+        let share = |limit: u64| (limit / at_once.max(1) as u64).min(limit.saturating_sub(given));
+        SlotSettings {
+            prompt_cache: self.limits.slots.prompt_cache.map(share),
+            ..self.limits.slots.clone()
+        }
     }
 
     /// Unloads the model as it was loaded before; the load has claimed it.

@@ -20,6 +20,27 @@ use llama_turboquant::{CancelToken, Context, KvType, Model, ModelMeta, Pooling};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+/// Architectures that llama.cpp gives no cache, because they read a text as a whole: encoders and diffusion models. They do
+/// not write one word after the other.
+const CACHELESS: [&str; 16] = [
+    "bert",
+    "jina-bert-v2",
+    "jina-bert-v3",
+    "nomic-bert",
+    "nomic-bert-moe",
+    "neo-bert",
+    "eurobert",
+    "wavtokenizer-dec",
+    "modern-bert",
+    "gemma-embedding",
+    "gemma-embedding2",
+    "dream",
+    "llada",
+    "llada-moe",
+    "rnd1",
+    "clef",
+];
+
 /// A loaded model with its scheduler and template.
 pub(super) struct Loaded {
     pub(super) scheduler: Scheduler,
@@ -58,7 +79,7 @@ impl Loaded {
         let context = settings.create_context(&model)?;
         let memory = occupied(&context)?;
         let mut card = card(name, &model, &context, template.as_ref())?;
-        // an encoder, whatever its file says: the engine would assert on prompts longer than a batch
+        // whatever else is known of it: the engine would assert on prompts longer than a batch
         card.abilities.completion &= memory.kv > 0;
         let kv = context.kv().layers.clone();
         Ok(Self {
@@ -275,7 +296,7 @@ pub(super) fn abilities(meta: &ModelMeta, template: Option<&ChatTemplate>) -> an
     };
     let prompt = template.and_then(|template| template.apply(&hello).ok());
     Ok(Abilities {
-        completion: meta.decoder && meta.pooling == Pooling::None,
+        completion: meta.decoder && meta.pooling == Pooling::None && !CACHELESS.contains(&meta.architecture.as_str()),
         tools: can("supports_tools"),
         thinking: prompt.is_some_and(|prompt| prompt.supports_thinking()),
         insert: meta.fim.prefix >= 0 && meta.fim.suffix >= 0 && meta.fim.middle >= 0,

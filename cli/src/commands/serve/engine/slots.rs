@@ -19,7 +19,7 @@ const DEFAULT_CACHE: u64 = 8192;
 pub struct SlotSettings {
     /// The folder for saved slots; `None`: slots are not saved.
     pub folder: Option<PathBuf>,
-    /// Bytes of main memory for prompts; `None`: no limit.
+    /// Bytes of main memory for prompts, of all models or of one; `None`: no limit.
     pub prompt_cache: Option<u64>,
 }
 

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use http_body::{Frame, SizeHint};
 use tracing::{Instrument, Span};
 
+use crate::commands::serve::doors::Visit;
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::observe::{Meter, RequestId, RequestTally};
 use crate::commands::serve::state::AppState;
@@ -44,6 +45,7 @@ pub async fn observe(State(state): State<AppState>, request: Request, next: Next
         status: None,
         whole: false,
         span: span.clone(),
+        _visit: state.doors.enter(),
     };
     let mut response = tally.scope(next.run(request)).instrument(span).await;
     report.status = Some(response.status());
@@ -82,6 +84,8 @@ struct Report {
     /// Whether the answer was sent to its end.
     whole: bool,
     span: Span,
+    /// Dropped after the report is made. None: it came too late, and is refused.
+    _visit: Option<Visit>,
 }
 
 impl Drop for Report {
