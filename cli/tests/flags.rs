@@ -14,7 +14,7 @@ fn line(text: &str) -> Vec<OsString> {
 
 fn try_serve(options: &str, variables: &[(&str, &str)]) -> Result<Parsed, ParseError> {
     parse(
-        line(&format!("turboquant serve {options}").trim_end()),
+        line(format!("turboquant serve {options}").trim_end()),
         &Environment::of(variables),
     )
 }
@@ -52,7 +52,7 @@ fn file(text: &str) -> NamedTempFile {
 fn with_file(text: &str, options: &str, variables: &[(&str, &str)]) -> Result<Parsed, ParseError> {
     let file = file(text);
     try_serve(
-        &format!("--config {} {options}", file.path().display()).trim_end(),
+        format!("--config {} {options}", file.path().display()).trim_end(),
         variables,
     )
 }

@@ -49,14 +49,13 @@ impl OnOffer {
                 store: None,
             });
         }
-        if let Some(folder) = folder.as_deref().filter(|folder| !folder.exists()) {
-            // perhaps a mistake; but a first start on an empty volume is none
+        let folder = folder.unwrap_or_else(Store::default_folder);
+        if args.pool.models_dir.is_some() && !folder.is_dir() {
             tracing::warn!(
-                "--models-dir {} is not there; it is made when the first model is pulled",
+                "the models folder {} is not there; it is made when a model is pulled",
                 folder.display()
             );
         }
-        let folder = folder.unwrap_or_else(Store::default_folder);
         let mut store = Store::open(folder).context("--models-dir")?;
         if settings.engine.file.is_none() {
             store = store.with_model(embedded::entry());

@@ -64,7 +64,7 @@ enum Plan {
     /// A place in a text.
     Infill(Infill),
     /// A turn of a chat, after the tokens of earlier ones.
-    Turn { prompt: ChatPrompt, before: Vec<i32> },
+    Turn { prompt: Box<ChatPrompt>, before: Vec<i32> },
 }
 
 impl<'a> Asked<'a> {
@@ -134,7 +134,10 @@ impl<'a> Asked<'a> {
             reasoning_effort: common.think.effort.clone(),
             ..ChatPrompt::default()
         };
-        Ok(Plan::Turn { prompt, before })
+        Ok(Plan::Turn {
+            prompt: Box::new(prompt),
+            before,
+        })
     }
 }
 
@@ -148,7 +151,7 @@ impl Plan {
                 "shows templates, and 'suffix' takes none",
             )),
             Self::Turn { prompt, before } => {
-                let text = render(state, card, prompt).await?;
+                let text = render(state, card, *prompt).await?;
                 if before.is_empty() {
                     return Ok(text);
                 }
@@ -178,14 +181,15 @@ impl Plan {
             Self::Raw(text) => (completion(Prompt::Text(text), generation), None),
             Self::Infill(infill) => (completion(Prompt::Infill(Box::new(infill)), generation), None),
             Self::Turn { prompt, before } if before.is_empty() => {
-                let context = ContextIds::of_chat(state, &card.id, prompt.clone());
+                let context = ContextIds::of_chat(state, &card.id, (*prompt).clone());
+                let prompt = *prompt;
                 (Job::Chat(Box::new(ChatJob { prompt, generation })), Some(context))
             }
             Self::Turn {
                 prompt,
                 before: mut ids,
             } => {
-                let text = render(state, card, prompt).await?;
+                let text = render(state, card, *prompt).await?;
                 ids.extend(continued(state, &card.id, text).await?);
                 let context = ContextIds::of_tokens(state, &card.id, ids.clone());
                 (completion(Prompt::Tokens(ids), generation), Some(context))
