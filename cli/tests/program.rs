@@ -500,7 +500,7 @@ fn a_models_folder_that_is_not_there_is_said() {
     assert_eq!(ends_within(&mut server, Duration::from_secs(10)), Some(0));
     let mut err = String::new();
     server.stderr.take().unwrap().read_to_string(&mut err).unwrap();
-    says(&err, &["--models-dir", folder, "is not there"]);
+    says(&err, &["models folder", folder, "is not there"]);
 }
 
 #[test]

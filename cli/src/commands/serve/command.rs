@@ -57,7 +57,8 @@ pub fn run(args: &ServeArgs, origin: &Origin) -> Result<ExitCode> {
                 file = &mut download => file,
                 () = &mut signal => {
                     cancel.cancel(); // what has come is kept
-                    download.await
+                    let _ = download.await;
+                    return Err(llama_turboquant::Error::Cancelled.into());
                 }
             };
             settings.engine.file = file.context("the download failed")??;

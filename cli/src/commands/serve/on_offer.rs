@@ -49,13 +49,6 @@ impl OnOffer {
                 store: None,
             });
         }
-        if let Some(folder) = folder.as_deref().filter(|folder| !folder.exists()) {
-            // perhaps a mistake; but a first start on an empty volume is none
-            tracing::warn!(
-                "--models-dir {} is not there; it is made when the first model is pulled",
-                folder.display()
-            );
-        }
         let folder = folder.unwrap_or_else(Store::default_folder);
         if args.pool.models_dir.is_some() && !folder.is_dir() {
             tracing::warn!(

@@ -134,8 +134,10 @@ impl<'a> Asked<'a> {
             reasoning_effort: common.think.effort.clone(),
             ..ChatPrompt::default()
         };
-        let prompt = Box::new(prompt);
-        Ok(Plan::Turn { prompt, before })
+        Ok(Plan::Turn {
+            prompt: Box::new(prompt),
+            before,
+        })
     }
 }
 
