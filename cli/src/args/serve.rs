@@ -86,7 +86,7 @@ pub struct AccessArgs {
     /// File with keys, one in a line; lines that begin with # are comments.
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
-    /// Web pages that may call, besides those of this machine, as in https://chat.example; *: all.
+    /// Web pages that may call, besides those of this machine, as in `https://chat.example`; *: all.
     #[arg(long, value_name = "ORIGIN,...", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
     /// Host names by which clients may address the server, besides IP addresses and local names; *: any. Without it, any

@@ -1,7 +1,7 @@
 //! The flags and environment variables of llama.cpp's `llama-server`, and what they come to here.
 //!
-//! Each falls into one of three classes: it does what it does there ([`honoured`]), what it asks for is so anyway
-//! ([`settled`]), or it cannot be served and the error says what to do instead ([`refused`]). A test holds the tables
+//! Each falls into one of three classes: it does what it does there (`honoured`), what it asks for is so anyway
+//! (`settled`), or it cannot be served and the error says what to do instead (`refused`). A test holds the tables
 //! against the list of all flags of the pinned llama.cpp.
 
 mod honoured;

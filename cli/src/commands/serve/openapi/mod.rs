@@ -1,4 +1,4 @@
-//! The OpenAPI document: [`paths`] lists the routes, `schemas.json` says what goes in and out.
+//! The OpenAPI document: `paths` lists the routes, `schemas.json` says what goes in and out.
 //!
 //! Bodies are read by hand, leniently, as clients of several servers expect; so the document is written by hand too, and
 //! tests keep it true: every route in the sources is in it, every path in it is served, and the whole is a golden file.
