@@ -9,8 +9,6 @@
 #define TQ_LOG2E 1.44269504f
 // Rows of logits are processed in multiples of this many keys.
 #define TQ_CHUNK 64
-// Tiles begin at a multiple of this many keys: a vector of the mask, aligned as the mask is.
-#define TQ_START 16
 
 // What a query sees of a tile.
 enum {
@@ -62,26 +60,6 @@ static int last_seen(const char * mask, int least, int count) {
         }
     }
     return count;
-}
-
-// The first key that the mask shows, if it is before `most`; else `most`.
-static int first_seen(const char * mask, int most) {
-    const uint64_t none = TQ_HALF_MINUS_INFINITY * UINT64_C(0x0001000100010001);
-    int            i    = 0;
-    for (uint64_t word; i + 4 <= most; i += 4) {
-        memcpy(&word, mask + 2 * i, sizeof word);
-        if (word != none) {
-            break;
-        }
-    }
-    for (; i < most; i++) {
-        uint16_t half;
-        memcpy(&half, mask + 2 * i, sizeof half);
-        if (half != TQ_HALF_MINUS_INFINITY) {
-            break;
-        }
-    }
-    return i;
 }
 
 // A mask of `width` keys of which only count exist or are seen by anybody. mask NULL: all of those are seen.

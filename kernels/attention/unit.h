@@ -218,22 +218,12 @@ static void finish_rows(const tq_attention * a, const tq_attention_plan * plan, 
     }
 }
 
-// Where the unit's tiles begin: at the first key that anybody sees, or up to TQ_START - 1 before it; u->key_last: nobody sees any.
-// A sequence that shares a cache begins anywhere in it, and would else pay for a tile more with each tile of queries.
-static int first_key(const tq_attention * a, const unit_range * u, uint8_t * seen) {
+// The first tile of the unit's keys of which anybody sees something; u->key_last: none.
+static int first_seen_tile(const tq_attention * a, const unit_range * u, uint8_t * seen) {
     for (int key = u->key_first; key < u->key_last; key += TQ_TILE) {
-        const int count = u->key_last - key < TQ_TILE ? u->key_last - key : TQ_TILE;
-        if (look_at_mask(a, u, key, count, seen) == 0) {
-            continue;
-        }
-        if (a->mask == NULL || a->mask_heads != 1) {
+        if (look_at_mask(a, u, key, u->key_last - key < TQ_TILE ? u->key_last - key : TQ_TILE, seen) > 0) {
             return key;
         }
-        int first = count;
-        for (int q = 0; q < u->q_count && first > 0; q++) {
-            first = seen[q] == TQ_SEES_ALL ? 0 : seen[q] == TQ_SEES_NONE ? first : first_seen(mask_row(a, u, q, 0) + 2 * (size_t) key, first);
-        }
-        return key + first / TQ_START * TQ_START;
     }
     return u->key_last;
 }
@@ -255,7 +245,7 @@ static void run_unit(const tq_attention * problem, const tq_attention_plan * pla
     const unit_range     u       = unit_range_of(a, plan, unit);
     tq_scratch           t;
     tq_scratch_layout(a, plan->q_tile * plan->group, plan->q_tile, TQ_TILE, scratch, &t);
-    const int from = first_key(a, &u, t.seen);
+    const int from = first_seen_tile(a, &u, t.seen);
     if (from == u.key_last && plan->n_splits > 1) {
         skip_rows(a, plan, &u, partials);
         return;
