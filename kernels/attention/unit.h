@@ -218,16 +218,6 @@ static void finish_rows(const tq_attention * a, const tq_attention_plan * plan, 
     }
 }
 
-// The first tile of the unit's keys of which anybody sees something; u->key_last: none.
-static int first_seen_tile(const tq_attention * a, const unit_range * u, uint8_t * seen) {
-    for (int key = u->key_first; key < u->key_last; key += TQ_TILE) {
-        if (look_at_mask(a, u, key, u->key_last - key < TQ_TILE ? u->key_last - key : TQ_TILE, seen) > 0) {
-            return key;
-        }
-    }
-    return u->key_last;
-}
-
 // A part of the cache that nobody sees adds nothing. Sequences that share a cache have many of them, as each sees only its own keys.
 static void skip_rows(const tq_attention * a, const tq_attention_plan * plan, const unit_range * u, float * partials) {
     for (int r = 0; r < u->q_count * plan->group; r++) {
@@ -239,30 +229,40 @@ static void skip_rows(const tq_attention * a, const tq_attention_plan * plan, co
     }
 }
 
+static void begin_rows(const tq_attention * a, const tq_attention_plan * plan, const unit_range * u, const tq_scratch * t) {
+#if TQ_PACKED
+    packed_begin();
+#endif
+    start_rows(a, plan, u, t);
+}
+
 static void run_unit(const tq_attention * problem, const tq_attention_plan * plan, int unit, char * scratch, float * partials) {
     const tq_attention   seen_by = tq_attention_as_read(problem, TQ_PACKED);
     const tq_attention * a       = &seen_by;
     const unit_range     u       = unit_range_of(a, plan, unit);
     tq_scratch           t;
     tq_scratch_layout(a, plan->q_tile * plan->group, plan->q_tile, TQ_TILE, scratch, &t);
-    const int from = first_seen_tile(a, &u, t.seen);
-    if (from == u.key_last && plan->n_splits > 1) {
-        skip_rows(a, plan, &u, partials);
-        return;
-    }
-#if TQ_PACKED
-    packed_begin();
-#endif
-    start_rows(a, plan, &u, &t);
-    for (int key = from; key < u.key_last; key += TQ_TILE) {
+    bool begun = false;
+    for (int key = u.key_first; key < u.key_last; key += TQ_TILE) {
         const int count = u.key_last - key < TQ_TILE ? u.key_last - key : TQ_TILE;
         const int seen  = look_at_mask(a, &u, key, count, t.seen);
         if (seen == 0) {
             continue;
         }
+        if (!begun) {
+            begin_rows(a, plan, &u, &t);
+            begun = true;
+        }
         decode_side(&a->k, kv_rows(a, &a->k, &u, key), seen, true, &t);
         decode_side(&a->v, kv_rows(a, &a->v, &u, key), seen, false, &t);
         tile_of_rows(a, plan, &u, &t, key, seen);
+    }
+    if (!begun && plan->n_splits > 1) {
+        skip_rows(a, plan, &u, partials);
+        return;
+    }
+    if (!begun) {
+        begin_rows(a, plan, &u, &t);
     }
     finish_rows(a, plan, &u, &t, partials);
 #if TQ_PACKED

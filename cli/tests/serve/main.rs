@@ -12,6 +12,7 @@ mod defaults;
 mod embeddings;
 mod errors;
 mod guards;
+mod hub;
 mod infill;
 mod listening;
 mod looks;
@@ -33,9 +34,6 @@ mod requests;
 mod rerank;
 mod responses;
 mod socket;
-#[path = "../hub/stand_in.rs"]
-#[allow(dead_code)] // this binary uses a part of it
-mod stand_in;
 mod support;
 mod tokens;
 mod validation;

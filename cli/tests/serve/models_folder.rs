@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
+use crate::hub::stand_in::{Fault, MODEL, StandIn, sha256};
 use crate::serve::{AppState, Settings, app};
-use crate::stand_in::{Fault, MODEL, StandIn, sha256};
 use crate::support::{Scripted, Server};
 
 /// A router over a folder and a stand-in hub.

@@ -11,17 +11,20 @@ use crate::serve::backend::{BackendError, Health};
 use crate::serve::guard::ApiKeys;
 use crate::support::{Scripted, Server, greeting};
 
+/// Routes that name a model.
+const OF_A_MODEL: [&str; 5] = [
+    "/api/generate",
+    "/api/chat",
+    "/api/show",
+    "/api/embed",
+    "/api/embeddings",
+];
+
 // L8
 #[tokio::test]
 async fn a_body_that_is_no_json_is_400_and_an_empty_one_is_named() {
     let server = Server::answering([]);
-    for path in [
-        "/api/generate",
-        "/api/chat",
-        "/api/show",
-        "/api/embed",
-        "/api/embeddings",
-    ] {
+    for path in OF_A_MODEL {
         let send = async |body: &'static str| server.send(Request::post(path).body(Body::from(body)).unwrap()).await;
         assert_eq!(send("").await.says(400), "missing request body");
         assert!(send("{").await.says(400).contains("not valid JSON"));
@@ -33,13 +36,7 @@ async fn a_body_that_is_no_json_is_400_and_an_empty_one_is_named() {
 #[tokio::test]
 async fn an_unknown_model_is_404_by_name() {
     let server = Server::answering(greeting());
-    for path in [
-        "/api/generate",
-        "/api/chat",
-        "/api/show",
-        "/api/embed",
-        "/api/embeddings",
-    ] {
+    for path in OF_A_MODEL {
         let body =
             json!({ "model": "x", "prompt": "a", "input": "a", "messages": [{ "role": "user", "content": "a" }] });
         assert_eq!(server.post(path, body).await.says(404), "model 'x' not found");
@@ -51,13 +48,7 @@ async fn an_unknown_model_is_404_by_name() {
 #[tokio::test]
 async fn a_request_without_a_model_is_400() {
     let server = Server::answering(greeting());
-    for path in [
-        "/api/generate",
-        "/api/chat",
-        "/api/show",
-        "/api/embed",
-        "/api/embeddings",
-    ] {
+    for path in OF_A_MODEL {
         for body in [
             json!({}),
             json!({ "model": "" }),

@@ -2,23 +2,10 @@
 
 use serde_json::json;
 
-use crate::serve::backend::Details;
-use crate::support::{Scripted, Server, about, greeting};
+use crate::support::{Server, alias, greeting};
 
 fn server() -> Server {
     Server::answering(greeting())
-}
-
-/// A server whose model was made with a system prompt and options.
-fn alias() -> Server {
-    let mut backend = Scripted::answering(greeting());
-    let parameters = json!({ "temperature": 0.25, "top_k": 7, "num_ctx": 1024, "stop": ["END"] });
-    backend.about = vec![Details {
-        system: Some("Be brief.".into()),
-        parameters: parameters.as_object().unwrap().clone(),
-        ..about(&backend.cards[0])
-    }];
-    Server::new(backend)
 }
 
 // L11

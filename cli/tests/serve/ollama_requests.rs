@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::serve::backend::{BackendError, Constraint, Details, Event, Finish, KeepAlive, Prompt};
-use crate::support::{Scripted, Server, Step, about, done, greeting, started};
+use crate::serve::backend::{BackendError, Constraint, Event, Finish, KeepAlive, Prompt};
+use crate::support::{Scripted, Server, Step, alias, done, greeting, started};
 
 fn server() -> Server {
     Server::answering(greeting())
@@ -16,18 +16,6 @@ fn able() -> Server {
     let mut backend = Scripted::answering(greeting());
     let abilities = &mut backend.cards[0].abilities;
     (abilities.thinking, abilities.insert, abilities.vision) = (true, true, true);
-    Server::new(backend)
-}
-
-/// A server whose model was made with a system prompt and options.
-fn alias() -> Server {
-    let mut backend = Scripted::answering(greeting());
-    let parameters = json!({ "temperature": 0.25, "top_k": 7, "num_ctx": 1024, "stop": ["END"] });
-    backend.about = vec![Details {
-        system: Some("Be brief.".into()),
-        parameters: parameters.as_object().unwrap().clone(),
-        ..about(&backend.cards[0])
-    }];
     Server::new(backend)
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use tower::ServiceExt;
 
-use crate::serve::backend::{Alternative, Done, Event, Finish, TextPiece, Timings};
+use crate::serve::backend::{Alternative, Details, Done, Event, Finish, TextPiece, Timings};
 use crate::serve::backend::{TokenLogprob, Usage};
 use crate::serve::{AppState, Settings, app};
 
@@ -218,6 +218,18 @@ pub fn done(finish: Finish) -> Event {
         usage,
         timings,
     }))
+}
+
+/// A server whose model was made with a system prompt and options.
+pub fn alias() -> Server {
+    let mut backend = Scripted::answering(greeting());
+    let parameters = json!({ "temperature": 0.25, "top_k": 7, "num_ctx": 1024, "stop": ["END"] });
+    backend.about = vec![Details {
+        system: Some("Be brief.".into()),
+        parameters: parameters.as_object().unwrap().clone(),
+        ..about(&backend.cards[0])
+    }];
+    Server::new(backend)
 }
 
 /// `Hello!` in two pieces.

@@ -106,7 +106,7 @@ impl Vectors {
     }
 }
 
-/// Bytes of a context, weights left out. A GPU's buffers have the device's name, the processor's begin with `CPU`.
+/// Bytes of a context, weights left out.
 pub(super) fn occupied(used: &MemoryUse) -> ModelMemory {
     let sum = |buffers: &std::collections::BTreeMap<String, u64>| buffers.values().sum();
     let gpu = [&used.kv, &used.compute].map(MemoryUse::on_cards);

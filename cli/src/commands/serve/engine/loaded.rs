@@ -1,7 +1,7 @@
 //! One loaded model: its scheduler, its template, and the jobs it takes.
 
 use super::answer::{self, ChatAnswer, Part, TextAnswer};
-use super::embed::Vectors;
+use super::embed::{self, Vectors};
 use super::score::Scorer;
 use super::slots::SlotSettings;
 use super::{RETRY_AFTER, backend_error, inside, request, saturate, submit_error};
@@ -310,13 +310,11 @@ pub(super) fn abilities(meta: &ModelMeta, template: Option<&ChatTemplate>) -> an
 /// What the engine says it has allocated.
 fn occupied(context: &Context) -> anyhow::Result<ModelMemory> {
     let used = context.memory_use()?;
-    let sum = |buffers: &std::collections::BTreeMap<String, u64>| buffers.values().sum();
-    let gpu = [&used.model, &used.kv, &used.compute].map(MemoryUse::on_cards);
+    let cache = embed::occupied(&used);
     Ok(ModelMemory {
-        weights: sum(&used.model),
-        kv: sum(&used.kv),
-        compute: sum(&used.compute),
-        gpu: gpu.iter().sum(),
+        weights: used.model.values().sum(),
+        gpu: cache.gpu + MemoryUse::on_cards(&used.model),
+        ..cache
     })
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// The model that travels.
-pub const MODEL: &[u8] = include_bytes!("../../../models/tiny-q8_0.gguf");
+pub const MODEL: &[u8] = include_bytes!("../../../../models/tiny-q8_0.gguf");
 
 /// What the next transfer does instead of going well.
 #[derive(Clone, Debug)]

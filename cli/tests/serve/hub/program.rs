@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::stand_in::{Fault, MODEL, StandIn};
+use super::stand_in::{Fault, MODEL, StandIn};
 
 /// Without the user's own variables.
 fn turboquant(dir: &Path, args: &[&str]) -> Command {

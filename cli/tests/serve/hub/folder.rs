@@ -7,7 +7,7 @@ use llama_turboquant_cli::store::{Catalog, Creation, Digest, Entry, Error, Store
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::stand_in::sha256;
+use super::stand_in::sha256;
 
 /// A folder with these files, all of the text `GGUF`.
 fn folder(files: &[&str]) -> (TempDir, Store) {

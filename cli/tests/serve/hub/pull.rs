@@ -9,7 +9,7 @@ use llama_turboquant_cli::hub::{Error, Hub, HubSettings, Patience, Status, obtai
 use llama_turboquant_cli::store::{self, Catalog, Entry, Store};
 use tempfile::TempDir;
 
-use crate::stand_in::{Fault, MODEL, StandIn, sha256};
+use super::stand_in::{Fault, MODEL, StandIn, sha256};
 
 /// A folder and a hub, and what a pull said.
 struct Bench {

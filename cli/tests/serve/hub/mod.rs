@@ -3,4 +3,4 @@
 mod folder;
 mod program;
 mod pull;
-mod stand_in;
+pub mod stand_in;
