@@ -20,14 +20,17 @@
 //! request by a [`CancelToken`]. llama.cpp's log arrives as `tracing` events of the target `llama_cpp`.
 #![deny(unsafe_code, missing_docs)]
 
+pub mod choose;
 pub mod codec;
 pub mod embed;
 pub mod engine;
 mod error;
 pub mod generate;
 pub mod kv;
+pub mod machine;
 pub mod measure;
 pub mod memory;
+pub mod plan;
 pub mod scheduler;
 mod sys;
 pub mod verify;
