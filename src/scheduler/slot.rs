@@ -320,9 +320,11 @@ impl Slot {
     /// before, or forgets everything.
     pub(super) fn cut(&mut self, context: &mut Context, n: usize) {
         let n = n.min(self.cached.len());
-        let kept = match self.reach(context, n) {
-            reach if reach == n => keep_prefix(context, self.seq, n),
-            _ => self.go_back(context, n),
+        let cuttable = n == 0 || prefix_to_keep(context, self.seq, n) == n;
+        let kept = if cuttable {
+            keep_prefix(context, self.seq, n)
+        } else {
+            self.go_back(context, n)
         };
         self.cached.truncate(kept);
         self.cells.cut(kept);
