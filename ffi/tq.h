@@ -151,9 +151,11 @@ int32_t   tq_context_seq_pos_min(const tq_context * context, int32_t seq); // -1
 int32_t   tq_context_seq_pos_max(const tq_context * context, int32_t seq);
 void      tq_context_clear(tq_context * context);
 
-size_t    tq_context_state_size(tq_context * context, int32_t seq);
-tq_status tq_context_state_get(tq_context * context, int32_t seq, uint8_t * data, size_t capacity, size_t * written, tq_text * error);
-tq_status tq_context_state_set(tq_context * context, int32_t seq, const uint8_t * data, size_t len, size_t * read, tq_text * error);
+// The state of one sequence. partial: only what cannot be had back by removing positions, the cells of sliding windows
+// and the recurrent states; setting it leaves the cells of the other layers as they are, also those behind it.
+size_t    tq_context_state_size(tq_context * context, int32_t seq, bool partial);
+tq_status tq_context_state_get(tq_context * context, int32_t seq, bool partial, uint8_t * data, size_t capacity, size_t * written, tq_text * error);
+tq_status tq_context_state_set(tq_context * context, int32_t seq, bool partial, const uint8_t * data, size_t len, size_t * read, tq_text * error);
 
 // ---- sampler ------------------------------------------------------------------------------------
 

@@ -257,28 +257,36 @@ extern "C" void tq_context_clear(tq_context * context) {
 
 // ---- state ----------------------------------------------------------------------------------------
 
-extern "C" size_t tq_context_state_size(tq_context * context, int32_t seq) {
+namespace {
+
+llama_state_seq_flags state_flags(bool partial) {
+    return partial ? LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY : LLAMA_STATE_SEQ_FLAGS_NONE;
+}
+
+} // namespace
+
+extern "C" size_t tq_context_state_size(tq_context * context, int32_t seq, bool partial) {
     try {
-        return llama_state_seq_get_size(context->raw.get(), seq);
+        return llama_state_seq_get_size_ext(context->raw.get(), seq, state_flags(partial));
     } catch (...) {
         return 0;
     }
 }
 
-extern "C" tq_status tq_context_state_get(tq_context * context, int32_t seq, uint8_t * data, size_t capacity, size_t * written, tq_text * error) {
+extern "C" tq_status tq_context_state_get(tq_context * context, int32_t seq, bool partial, uint8_t * data, size_t capacity, size_t * written, tq_text * error) {
     return tq::guard(error, [&] {
         tq::error_log log;
-        *written = llama_state_seq_get_data(context->raw.get(), data, capacity, seq);
+        *written = llama_state_seq_get_data_ext(context->raw.get(), data, capacity, seq, state_flags(partial));
         if (*written == 0) {
             throw tq::failure(TQ_ENGINE, "saving sequence " + std::to_string(seq) + " failed: " + log.text());
         }
     });
 }
 
-extern "C" tq_status tq_context_state_set(tq_context * context, int32_t seq, const uint8_t * data, size_t len, size_t * read, tq_text * error) {
+extern "C" tq_status tq_context_state_set(tq_context * context, int32_t seq, bool partial, const uint8_t * data, size_t len, size_t * read, tq_text * error) {
     return tq::guard(error, [&] {
         tq::error_log log;
-        *read = llama_state_seq_set_data(context->raw.get(), data, len, seq);
+        *read = llama_state_seq_set_data_ext(context->raw.get(), data, len, seq, state_flags(partial));
         if (*read == 0) {
             throw tq::failure(TQ_INVALID, "the saved state does not fit this context: " + log.text());
         }

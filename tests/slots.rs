@@ -7,6 +7,7 @@ use llama_turboquant::scheduler::{Scheduler, SlotError};
 use llama_turboquant::{Error, KvCacheConfig, KvType};
 use std::path::PathBuf;
 use support::scheduling::{Setup, alone, answer, idle, prompt, submit};
+use support::slot_file::sealed;
 use support::{noise_tokens, scratch, shape, synth};
 
 fn turbo4(slots: u32) -> Setup {
@@ -34,26 +35,6 @@ fn refusal(scheduler: &Scheduler, bytes: &[u8]) -> String {
         Err(SlotError::Failed(Error::Invalid(text))) => text,
         other => panic!("expected a refusal, got {other:?}"),
     }
-}
-
-/// The checksum of what follows the header, set right.
-fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
-    let n = 24 + 4 * u32::from_le_bytes(bytes[12..16].try_into().expect("four bytes")) as usize;
-    let mut sum = 0xcbf2_9ce4_8422_2325_u64;
-    for part in [&bytes[24..n], &bytes[n..]] {
-        for word in part.chunks(8).chain((part.len() % 8 == 0).then_some(&[][..])) {
-            let mut value = [0; 8];
-            value[..word.len()].copy_from_slice(word);
-            sum = (sum ^ u64::from_le_bytes(value))
-                .wrapping_mul(0x0000_0100_0000_01b3)
-                .rotate_left(23);
-        }
-        sum = (sum ^ part.len() as u64)
-            .wrapping_mul(0x0000_0100_0000_01b3)
-            .rotate_left(23);
-    }
-    bytes[16..24].copy_from_slice(&sum.to_le_bytes());
-    bytes
 }
 
 #[test]
@@ -136,6 +117,23 @@ fn a_file_of_another_cache_or_model_or_codec_is_refused_and_the_slot_stays_as_it
     assert_eq!(scheduler.slots()[0].n_cached, 51);
 }
 
+/// Version 1 has no checkpoints, and no number of them behind its tokens.
+#[test]
+fn a_file_from_before_checkpoints_is_read() {
+    let (path, n_tokens) = saved(turbo4(1));
+    let mut bytes = std::fs::read(&path).expect("a file");
+    let table = 24 + 4 * n_tokens;
+    assert_eq!(bytes.drain(table..table + 4).sum::<u8>(), 0);
+    bytes[8] = 1;
+    std::fs::write(&path, sealed(bytes)).expect("a file");
+    let scheduler = turbo4(1).start();
+    assert_eq!(
+        scheduler.restore_slot(0, &path).expect("a restored slot").n_tokens,
+        n_tokens
+    );
+    assert_eq!(answer(&scheduler, &prompt(1, 100), 2).stats.n_cached, 99);
+}
+
 #[test]
 fn a_file_cut_anywhere_is_refused() {
     let (path, _) = saved(turbo4(1));
@@ -164,7 +162,7 @@ fn hostile_numbers_are_refused() {
     let scheduler = turbo4(1).start();
     for (bytes, part) in [
         (with(0, 0), "signature"),
-        (with(8, 2), "version 2"),
+        (with(8, 3), "version 3"),
         (with(12, u32::MAX), "4294967295 tokens"),
         (with(12, 4000), "cut short"),
         (sealed(with(24, u32::MAX)), "token -1"),

@@ -397,3 +397,42 @@ fn damaged_bytes_never_crash() {
         "{refusals} refused, {accepted} accepted"
     );
 }
+
+/// Goes back to token 48 after 300 others, again and again, and continues as if nothing had happened.
+fn goes_back(model: &Model, kv: KvCacheConfig) {
+    let tokens = noise_tokens(model, 360);
+    let what = format!("{} {kv:?}", model.meta().architecture);
+    let mut context = context(model, 512, kv);
+    decode_all(&mut context, &tokens[..48], 0, 0, 48);
+    let mut state = Vec::new();
+    let written = context.save_checkpoint(0, &mut state).expect("a checkpoint");
+    assert_eq!(written, state.len() as u64);
+    let expected = decode_all(&mut context, &tokens[48..60], 0, 48, 1);
+    for _ in 0..2 {
+        decode_all(&mut context, &tokens[60..], 0, 60, 60);
+        let info = context
+            .load_checkpoint(0, &state[..])
+            .expect("a sequence that went back");
+        assert_eq!(info.last_position, Some(47));
+        assert_eq!(context.memory().positions(0).map(|(_, last)| last), Some(47));
+        assert_eq!(decode_all(&mut context, &tokens[48..60], 0, 48, 1), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_sequence_goes_back_to_a_checkpoint_and_continues_with_identical_logits() {
+    for params in windows_and_states() {
+        for ty in [KvType::F16, KvType::Turbo4, KvType::Turbo2] {
+            goes_back(&synth(&params), KvCacheConfig::uniform(ty));
+        }
+    }
+}
+
+fn windows_and_states() -> [llama_turboquant::engine::synth::SynthParams; 2] {
+    let windows = llama_turboquant::engine::synth::SynthParams {
+        layers: 6,
+        window: 32,
+        ..shape("gemma3", 4, 1, 128)
+    };
+    [windows, shape("lfm2", 4, 2, 128)]
+}

@@ -190,7 +190,7 @@ fn what_the_options_say_of_routes_and_answers_reaches_the_server() {
 fn options_about_models_have_their_names_there_and_variables() {
     let args = serve(
         "--models-dir /models --models-max 2 --sleep-idle-seconds 60 -hfr org/repo -hff x.gguf -hft secret --offline \
-         --slot-save-path /slots -cram 100 --gpu-overhead 5",
+         --slot-save-path /slots -cram 100 --gpu-overhead 5 -ctxcp 7 -cms 0",
         &[],
     );
     let pool = &args.pool;
@@ -216,6 +216,11 @@ fn options_about_models_have_their_names_there_and_variables() {
         Some(std::path::Path::new("/slots"))
     );
     assert_eq!(args.slots.cache_ram, Some(100));
+    assert_eq!(
+        (args.slots.ctx_checkpoints, args.slots.checkpoint_min_step),
+        (Some(7), Some(0))
+    );
+    assert_eq!(serve("--swa-checkpoints 9", &[]).slots.ctx_checkpoints, Some(9));
 
     let variables = [
         ("LLAMA_ARG_MODELS_DIR", "/m"),
@@ -224,11 +229,17 @@ fn options_about_models_have_their_names_there_and_variables() {
         ("LLAMA_ARG_OFFLINE", "1"),
         ("LLAMA_ARG_SLOT_SAVE_PATH", "/s"),
         ("LLAMA_ARG_CACHE_RAM", "-1"),
+        ("LLAMA_ARG_CTX_CHECKPOINTS", "5"),
+        ("LLAMA_ARG_CHECKPOINT_MIN_SPACING_NT", "256"),
     ];
     let args = serve("", &variables);
     assert_eq!(
         (args.pool.models_max, args.slots.cache_ram, args.remote.offline),
         (3, Some(-1), true)
+    );
+    assert_eq!(
+        (args.slots.ctx_checkpoints, args.slots.checkpoint_min_step),
+        (Some(5), Some(256))
     );
     assert_eq!(args.remote.hf_repo.as_deref(), Some("a/b"));
     let ollama = [

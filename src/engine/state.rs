@@ -1,5 +1,5 @@
-//! Saving and restoring one sequence's cache. A header of our own says what the bytes are, so that a state of
-//! another codec, layout or model is refused with a reason instead of misread.
+//! Saving and restoring one sequence's cache, whole or what of it cannot be cut. A header of our own says what the bytes
+//! are, so that a state of another codec, layout or model is refused with a reason instead of misread.
 
 use super::call;
 use super::context::Context;
@@ -7,7 +7,28 @@ use crate::{Error, Result, sys};
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Write};
 
-const MAGIC: &[u8; 8] = b"TQKVSEQ1";
+/// What of a sequence a state holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// All of it.
+    Whole,
+    /// Cells of sliding windows, and recurrent states.
+    Checkpoint,
+}
+
+impl Part {
+    const fn magic(self) -> &'static [u8; 8] {
+        match self {
+            Self::Whole => b"TQKVSEQ1",
+            Self::Checkpoint => b"TQKVCHK1",
+        }
+    }
+
+    const fn partial(self) -> bool {
+        matches!(self, Self::Checkpoint)
+    }
+}
+
 /// A header is a few hundred bytes; a length beyond this is no header.
 const MAX_HEADER: u32 = 1 << 20;
 
@@ -55,24 +76,8 @@ impl Context {
     ///
     /// # Errors
     /// A sequence that does not exist, or writing fails.
-    pub fn save_seq(&mut self, seq: i32, mut to: impl Write) -> Result<u64> {
-        self.check_seq(seq)?;
-        // SAFETY: the context is live and the sequence exists.
-        let capacity = unsafe { sys::tq_context_state_size(self.raw(), seq) };
-        let mut state = vec![0_u8; capacity];
-        let mut written = 0;
-        // SAFETY: `state` has `capacity` bytes; the slots are valid.
-        call::check(|error| unsafe {
-            sys::tq_context_state_get(self.raw(), seq, state.as_mut_ptr(), capacity, &raw mut written, error)
-        })?;
-        state.truncate(written);
-        let header = serde_json::to_vec(&self.seq_info(seq, written as u64))
-            .map_err(|e| Error::Engine(format!("describing a saved sequence: {e}")))?;
-        to.write_all(MAGIC)?;
-        to.write_all(&(header.len() as u32).to_le_bytes())?;
-        to.write_all(&header)?;
-        to.write_all(&state)?;
-        Ok((MAGIC.len() + 4 + header.len() + state.len()) as u64)
+    pub fn save_seq(&mut self, seq: i32, to: impl Write) -> Result<u64> {
+        self.save_part(Part::Whole, seq, to)
     }
 
     /// Reads what [`save_seq`](Self::save_seq) wrote into sequence `seq`, replacing what it held.
@@ -80,9 +85,64 @@ impl Context {
     /// # Errors
     /// [`Error::Invalid`] with both sides when the state is of another codec version, cache layout or model, is cut
     /// short, or is no saved sequence at all.
-    pub fn load_seq(&mut self, seq: i32, mut from: impl Read) -> Result<SeqInfo> {
+    pub fn load_seq(&mut self, seq: i32, from: impl Read) -> Result<SeqInfo> {
+        self.load_part(Part::Whole, seq, from)
+    }
+
+    /// Writes what [`load_checkpoint`](Self::load_checkpoint) needs to take sequence `seq` back to where it is now: the
+    /// cells of its sliding windows and its recurrent states, which do not grow with the sequence. Returns the bytes
+    /// written. Models without either need none: their sequences can be cut anywhere.
+    ///
+    /// # Errors
+    /// A sequence that does not exist, or writing fails.
+    pub fn save_checkpoint(&mut self, seq: i32, to: impl Write) -> Result<u64> {
+        self.save_part(Part::Checkpoint, seq, to)
+    }
+
+    /// Takes sequence `seq` back to where [`save_checkpoint`](Self::save_checkpoint) was called: puts that state in place
+    /// and removes the positions behind it. The other layers must still hold the positions before it, of the same tokens;
+    /// this is the caller's to know.
+    ///
+    /// # Errors
+    /// As [`load_seq`](Self::load_seq); [`Error::Invalid`] where the sequence ends before the checkpoint; [`Error::Engine`]
+    /// where it does not end there afterwards. A sequence whose checkpoint failed has to be removed: it may hold a part.
+    pub fn load_checkpoint(&mut self, seq: i32, from: impl Read) -> Result<SeqInfo> {
+        let info = self.load_part(Part::Checkpoint, seq, from)?;
+        let end = info.last_position.map_or(0, |last| last.saturating_add(1));
+        let removed = self.memory().remove(seq, end..i32::MAX);
+        let last = self.memory().positions(seq).map(|(_, last)| last);
+        if !removed || last != info.last_position {
+            return Err(Error::Engine(format!(
+                "a checkpoint of position {:?} was loaded, and the sequence ends at {last:?}",
+                info.last_position
+            )));
+        }
+        Ok(info)
+    }
+
+    fn save_part(&mut self, part: Part, seq: i32, mut to: impl Write) -> Result<u64> {
         self.check_seq(seq)?;
-        let info = read_header(&mut from)?;
+        // SAFETY: the context is live and the sequence exists.
+        let capacity = unsafe { sys::tq_context_state_size(self.raw(), seq, part.partial()) };
+        let mut state = vec![0_u8; capacity];
+        let (data, mut written) = (state.as_mut_ptr(), 0);
+        // SAFETY: `state` has `capacity` bytes; the slots are valid.
+        call::check(|error| unsafe {
+            sys::tq_context_state_get(self.raw(), seq, part.partial(), data, capacity, &raw mut written, error)
+        })?;
+        state.truncate(written);
+        let header = serde_json::to_vec(&self.seq_info(seq, written as u64))
+            .map_err(|e| Error::Engine(format!("describing a saved sequence: {e}")))?;
+        to.write_all(part.magic())?;
+        to.write_all(&(header.len() as u32).to_le_bytes())?;
+        to.write_all(&header)?;
+        to.write_all(&state)?;
+        Ok((part.magic().len() + 4 + header.len() + state.len()) as u64)
+    }
+
+    fn load_part(&mut self, part: Part, seq: i32, mut from: impl Read) -> Result<SeqInfo> {
+        self.check_seq(seq)?;
+        let info = read_header(part, &mut from)?;
         let here = self.seq_info(seq, info.bytes);
         let refuse = |what: &str, saved: &dyn std::fmt::Display, here: &dyn std::fmt::Display| {
             Err(Error::Invalid(format!(
@@ -98,6 +158,12 @@ impl Context {
         if info.kv != here.kv {
             return refuse("KV types", &info.kv, &here.kv);
         }
+        if part == Part::Checkpoint && here.last_position < info.last_position {
+            return Err(Error::Invalid(format!(
+                "the checkpoint is of position {:?}, sequence {seq} ends at {:?}; a checkpoint only takes a sequence back",
+                info.last_position, here.last_position
+            )));
+        }
         let mut state = Vec::new();
         from.take(info.bytes).read_to_end(&mut state)?;
         if state.len() as u64 != info.bytes {
@@ -107,10 +173,10 @@ impl Context {
                 info.bytes
             )));
         }
-        let mut read = 0;
+        let (data, len, mut read) = (state.as_ptr(), state.len(), 0);
         // SAFETY: `state` is valid for its length; the slots are valid; the context is borrowed mutably.
         call::check(|error| unsafe {
-            sys::tq_context_state_set(self.raw(), seq, state.as_ptr(), state.len(), &raw mut read, error)
+            sys::tq_context_state_set(self.raw(), seq, part.partial(), data, len, &raw mut read, error)
         })?;
         Ok(info)
     }
@@ -126,11 +192,11 @@ impl Context {
     }
 }
 
-fn read_header(from: &mut impl Read) -> Result<SeqInfo> {
+fn read_header(part: Part, from: &mut impl Read) -> Result<SeqInfo> {
     let cut = |_| Error::Invalid("this is no saved sequence: it ends inside the header".into());
     let mut magic = [0; 8];
     from.read_exact(&mut magic).map_err(cut)?;
-    if &magic != MAGIC {
+    if &magic != part.magic() {
         return Err(Error::Invalid(
             "this is no saved sequence: the signature is missing".into(),
         ));

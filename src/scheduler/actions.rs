@@ -1,5 +1,6 @@
 //! What can be done with a slot that is idle: save, restore, erase.
 
+use super::checkpoints::Checkpoints;
 use super::saved::{Limits, SavedSlot};
 use super::worker::Worker;
 use super::{Handle, Scheduler};
@@ -56,7 +57,7 @@ enum What {
 type Reply<T> = SyncSender<Result<T, SlotError>>;
 
 impl Scheduler {
-    /// Writes what an idle slot holds to a file, whole or not at all. The engine is held up only while the state is copied,
+    /// Writes what an idle slot holds, with its checkpoints, to a file, whole or not at all. The engine is held up only while the state is copied,
     /// not while it is written. Blocks.
     ///
     /// # Errors
@@ -82,6 +83,7 @@ impl Scheduler {
             n_ctx: self.0.n_ctx_seq,
             n_vocab: self.0.model.meta().n_vocab,
             state: self.0.largest_state,
+            checkpoints: self.0.most_checkpoints,
         };
         let (saved, bytes) = SavedSlot::read(path, limits)?;
         let n_tokens = saved.tokens.len();
@@ -172,6 +174,7 @@ impl Worker {
         }
         Ok(SavedSlot {
             tokens: slot.cached.clone(),
+            checkpoints: slot.checkpoints.clone(),
             state,
         })
     }
@@ -182,7 +185,14 @@ impl Worker {
             return Ok(());
         }
         self.free_cells(saved.tokens.len(), slot);
-        Ok(self.slots[slot].load(&mut self.context, saved.tokens, &saved.state)?)
+        let none = Checkpoints::default(); // not before it is known that there is room for them
+        self.slots[slot].load(&mut self.context, saved.tokens, none, &saved.state)?;
+        if let Some(policy) = self.policy {
+            for checkpoint in saved.checkpoints.iter() {
+                self.keep_checkpoint(slot, checkpoint.clone(), policy.most);
+            }
+        }
+        Ok(())
     }
 
     fn erase(&mut self, slot: usize) -> usize {

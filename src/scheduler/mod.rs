@@ -3,10 +3,12 @@
 //!
 //! Each sequence of the context is a slot. Of a new job's prompt only that is computed which no slot holds and the prompt
 //! cache in main memory does not know; in a unified cache slots share the cells of what they have in common. A job whose
-//! prompt begins like one that is being computed waits for that.
+//! prompt begins like one that is being computed waits for that. Sliding windows and recurrent states, which cannot be cut
+//! back, go back to checkpoints.
 
 mod actions;
 mod cells;
+mod checkpoints;
 mod job;
 mod pace;
 mod place;
@@ -56,6 +58,12 @@ pub struct SchedulerConfig {
     /// Bytes of main memory for prompts that slots had to give up: they are loaded back instead of computed again. 0: none;
     /// `None`: no limit.
     pub prompt_cache: Option<u64>,
+    /// Checkpoints a slot keeps at most, in the same memory, of which they take half at most: places within its prompt that
+    /// it can go back to. Only models with sliding windows or recurrent states need them; other caches can be cut anywhere.
+    pub checkpoints: usize,
+    /// Tokens between checkpoints on the way through a prompt; 0: one after each step. Those before its last turn and before
+    /// its end are made at any distance.
+    pub checkpoint_min_step: usize,
 }
 
 impl Default for SchedulerConfig {
@@ -63,6 +71,8 @@ impl Default for SchedulerConfig {
         Self {
             queue_limit: 64,
             prompt_cache: Some(0),
+            checkpoints: 32,
+            checkpoint_min_step: 8192,
         }
     }
 }
@@ -95,6 +105,8 @@ struct Handle {
     slots: usize,
     /// Bytes a saved sequence may have.
     largest_state: u64,
+    /// Checkpoints within it.
+    most_checkpoints: usize,
 }
 
 /// What the thread and its clients both see.
@@ -171,12 +183,19 @@ impl Scheduler {
             queue_limit: config.queue_limit,
             stop: CancelToken::new(),
         });
+        let meta = context.model().meta();
+        let cuttable = !meta.recurrent && !meta.hybrid && meta.n_swa == 0;
         let handle = Handle {
             model: context.model().clone(),
             n_ctx_seq: context.n_ctx_seq() as usize,
             slots,
             // the engine adds positions and sizes to the cells; more than twice the cache is no state of it
             largest_state: 2 * context.kv_bytes().total() + (64 << 20),
+            most_checkpoints: if cuttable {
+                0
+            } else {
+                config.checkpoints.max(SchedulerConfig::default().checkpoints)
+            },
             shared: Arc::clone(&shared),
             thread: Mutex::default(),
         };
@@ -184,7 +203,7 @@ impl Scheduler {
             .name("turboquant-engine".into())
             .spawn(move || {
                 let worker = std::panic::AssertUnwindSafe(|| {
-                    worker::Worker::new(context, Arc::clone(&shared), config.prompt_cache).run();
+                    worker::Worker::new(context, Arc::clone(&shared), config).run();
                 });
                 let why = match std::panic::catch_unwind(worker) {
                     Ok(()) => "it was asked to",

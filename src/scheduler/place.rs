@@ -2,10 +2,10 @@
 //! prompt; or nowhere yet, when another slot is computing the same.
 
 use super::job::{Hold, Queued};
+use super::prompts::Entry;
 use super::slot::{Slot, common_prefix};
 use super::worker::Worker;
 use crate::Token;
-use crate::generate::prefix_to_keep;
 use std::cmp::Reverse;
 use std::time::Duration;
 
@@ -114,10 +114,8 @@ impl Worker {
     /// Tokens of the beginning of `prompt`, `wanted` at most, that a slot holds and can be cut back to.
     fn known(&mut self, slot: usize, prompt: &[Token], wanted: usize) -> usize {
         let slot = &self.slots[slot];
-        match common_prefix(&slot.cached, prompt).min(wanted) {
-            0 => 0,
-            n => prefix_to_keep(&mut self.context, slot.seq, n),
-        }
+        let common = common_prefix(&slot.cached, prompt).min(wanted);
+        slot.reach(&mut self.context, common)
     }
 
     /// The cached prompt that is worth loading instead of computing what `have` tokens leave, and what it knows.
@@ -125,15 +123,11 @@ impl Worker {
         if wanted == 0 {
             return None;
         }
-        let (number, common) = self.prompts.best(prompt)?;
-        let (len, bytes) = self.prompts.size(number)?;
-        let keep = common.min(wanted);
+        let (number, keep) = self.prompts.best(prompt, wanted, self.removable)?;
         let gain = keep.checked_sub(have).filter(|&gain| gain >= WORTHWHILE)?;
-        // a window or a recurrent state goes on only where it ends
-        let usable = keep == len || self.removable;
-        let loading = Duration::from_secs_f64(bytes as f64 / LOADING);
+        let loading = Duration::from_secs_f64(self.prompts.size(number)? as f64 / LOADING);
         let cheaper = self.pace.estimate(gain).is_none_or(|computing| loading < computing);
-        (usable && cheaper).then_some((number, keep))
+        cheaper.then_some((number, keep))
     }
 
     /// Before a slot is cut to `keep` tokens: keeps what it holds in main memory, if most of it would be lost.
@@ -152,7 +146,14 @@ impl Worker {
         }
         let mut state = Vec::new();
         match self.context.save_seq(slot.seq, &mut state) {
-            Ok(_) => self.prompts.store(slot.cached.clone(), state),
+            Ok(_) => {
+                self.prompts.store(Entry {
+                    tokens: slot.cached.clone(),
+                    checkpoints: slot.checkpoints.clone(),
+                    state,
+                });
+                self.fit_prompts();
+            }
             Err(error) => tracing::warn!("a prompt of {len} tokens is not kept in the prompt cache: {error}"),
         }
     }
@@ -162,7 +163,8 @@ impl Worker {
         let Some(entry) = self.prompts.take(number) else { return };
         self.free_cells(entry.tokens.len(), slot);
         let slot = &mut self.slots[slot];
-        match slot.load(&mut self.context, entry.tokens.clone(), &entry.state) {
+        let (tokens, checkpoints) = (entry.tokens.clone(), entry.checkpoints.clone());
+        match slot.load(&mut self.context, tokens, checkpoints, &entry.state) {
             Ok(()) => {
                 slot.cut(&mut self.context, keep);
                 self.prompts.put_back(entry, slot.cached.len());

@@ -1,10 +1,13 @@
-//! A slot in a file: its tokens, and the state of its sequence with the header that says what it is.
+//! A slot in a file: its tokens, its checkpoints, and the state of its sequence with the header that says what it is.
 //!
 //! ```text
-//! "TQSLOT\r\n"  version u32  tokens u32  checksum u64  token i32 ...  what Context::save_seq writes
+//! "TQSLOT\r\n"  version u32  tokens u32  checksum u64  token i32 ...
+//! checkpoints u32  (tokens u32  bytes u64) ...  what Context::save_checkpoint writes ...
+//! what Context::save_seq writes
 //! ```
-//! Numbers are little-endian. The checksum is of all that follows it.
+//! Numbers are little-endian. The checksum is of all that follows it. Version 1 has no line of checkpoints.
 
+use super::checkpoints::{Checkpoint, Checkpoints};
 use crate::{Error, Result, Token};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -12,7 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const MAGIC: &[u8; 8] = b"TQSLOT\r\n";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The version before checkpoints, which is read as well.
+const WITHOUT_CHECKPOINTS: u32 = 1;
 const HEADER: usize = 24;
 
 /// What a slot holds, outside of it.
@@ -20,6 +25,8 @@ const HEADER: usize = 24;
 pub(super) struct SavedSlot {
     /// By position.
     pub(super) tokens: Vec<Token>,
+    /// Places within them.
+    pub(super) checkpoints: Checkpoints,
     /// As [`Context::save_seq`](crate::Context::save_seq) wrote it.
     pub(super) state: Vec<u8>,
 }
@@ -31,6 +38,8 @@ pub(super) struct Limits {
     pub(super) n_vocab: u32,
     /// Bytes of a state.
     pub(super) state: u64,
+    /// Checkpoints, each no larger than a state.
+    pub(super) checkpoints: usize,
 }
 
 impl SavedSlot {
@@ -38,20 +47,32 @@ impl SavedSlot {
     pub(super) fn write(&self, path: &Path) -> Result<u64> {
         let named = |error| failed("write", path, error);
         let tokens: Vec<u8> = self.tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
+        let mut table = (self.checkpoints.len() as u32).to_le_bytes().to_vec();
+        for checkpoint in self.checkpoints.iter() {
+            table.extend((checkpoint.n as u32).to_le_bytes());
+            table.extend((checkpoint.state.len() as u64).to_le_bytes());
+        }
+        let mut rest = vec![&table[..]];
+        rest.extend(self.checkpoints.iter().map(|checkpoint| &checkpoint.state[..]));
+        rest.push(&self.state);
+
         let mut header = Vec::with_capacity(HEADER);
         header.extend(MAGIC);
         header.extend(VERSION.to_le_bytes());
         header.extend((self.tokens.len() as u32).to_le_bytes());
-        header.extend(checksum(&tokens, &self.state).to_le_bytes());
+        header.extend(checksum(&tokens, &rest).to_le_bytes());
 
         let (mut file, unfinished) = Unfinished::create(path).map_err(named)?;
-        for part in [&header, &tokens, &self.state] {
+        let parts = [&header[..], &tokens].into_iter().chain(rest);
+        let mut bytes = 0;
+        for part in parts {
             file.write_all(part).map_err(named)?;
+            bytes += part.len() as u64;
         }
         file.sync_all().map_err(named)?;
         drop(file);
         unfinished.rename_to(path).map_err(named)?;
-        Ok((header.len() + tokens.len() + self.state.len()) as u64)
+        Ok(bytes)
     }
 
     /// Reads a file; returns its bytes as well.
@@ -62,7 +83,8 @@ impl SavedSlot {
         if !found.is_file() {
             return Err(Error::Invalid("the saved slot is no regular file".into()));
         }
-        let most = HEADER as u64 + 4 * limits.n_ctx as u64 + limits.state;
+        let states = limits.state.saturating_mul(1 + limits.checkpoints as u64);
+        let most = (HEADER as u64 + 4 * limits.n_ctx as u64).saturating_add(states);
         if found.len() > most {
             return Err(Error::Invalid(format!(
                 "the saved slot has {} bytes, a slot of this context has at most {most}",
@@ -88,8 +110,10 @@ impl SavedSlot {
         let word = |at: usize| u32::from_le_bytes([numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]]);
         let (version, n_tokens) = (word(0), word(4) as usize);
         let expected = u64::from(word(8)) | u64::from(word(12)) << 32;
-        if version != VERSION {
-            return Err(format!("it has version {version}, this program reads {VERSION}"));
+        if ![WITHOUT_CHECKPOINTS, VERSION].contains(&version) {
+            return Err(format!(
+                "it has version {version}, this program reads {WITHOUT_CHECKPOINTS} and {VERSION}"
+            ));
         }
         if n_tokens > limits.n_ctx {
             return Err(format!(
@@ -97,10 +121,10 @@ impl SavedSlot {
                 limits.n_ctx
             ));
         }
-        let Some((tokens, state)) = rest.split_at_checked(4 * n_tokens) else {
+        let Some((tokens, rest)) = rest.split_at_checked(4 * n_tokens) else {
             return Err(format!("it is cut short inside its {n_tokens} tokens"));
         };
-        if checksum(tokens, state) != expected {
+        if checksum(tokens, &[rest]) != expected {
             return Err("it is damaged or cut short, its checksum does not fit".into());
         }
         let tokens: Vec<Token> = tokens
@@ -113,11 +137,46 @@ impl SavedSlot {
                 limits.n_vocab
             ));
         }
+        let (checkpoints, state) = match version {
+            WITHOUT_CHECKPOINTS => (Checkpoints::default(), rest),
+            _ => parse_checkpoints(rest, n_tokens)?,
+        };
         Ok(Self {
             tokens,
+            checkpoints,
             state: state.to_vec(),
         })
     }
+}
+
+/// The checkpoints that `rest` begins with, of `n_tokens` tokens, and what follows them.
+fn parse_checkpoints(rest: &[u8], n_tokens: usize) -> Result<(Checkpoints, &[u8]), String> {
+    let cut = || "it is cut short inside its checkpoints".to_owned();
+    let (count, rest) = rest.split_first_chunk().ok_or_else(cut)?;
+    let count = u32::from_le_bytes(*count) as usize;
+    let (table, mut rest) = count
+        .checked_mul(12)
+        .and_then(|len| rest.split_at_checked(len))
+        .ok_or_else(cut)?;
+    let mut checkpoints: Vec<Checkpoint> = Vec::new();
+    for row in table.chunks_exact(12) {
+        let (n, len) = row.split_first_chunk().ok_or_else(cut)?;
+        let n = u32::from_le_bytes(*n) as usize;
+        let len = len.first_chunk().map(|len| u64::from_le_bytes(*len)).ok_or_else(cut)?;
+        let before = checkpoints.last().map_or(0, |checkpoint| checkpoint.n);
+        if n <= before || n > n_tokens {
+            return Err(format!(
+                "it has a checkpoint at token {n} of {n_tokens}, behind one at {before}"
+            ));
+        }
+        let (state, behind) = usize::try_from(len)
+            .ok()
+            .and_then(|len| rest.split_at_checked(len))
+            .ok_or_else(cut)?;
+        checkpoints.push(Checkpoint { n, state: state.into() });
+        rest = behind;
+    }
+    Ok((checkpoints.into_iter().collect(), rest))
 }
 
 fn failed(what: &str, path: &Path, error: std::io::Error) -> Error {
@@ -128,23 +187,67 @@ fn failed(what: &str, path: &Path, error: std::io::Error) -> Error {
     ))
 }
 
-/// FNV-1a over words of 8 bytes: finds damage, not intent, at the speed of memory.
-fn checksum(tokens: &[u8], state: &[u8]) -> u64 {
-    let mut sum = 0xcbf2_9ce4_8422_2325_u64;
-    let mut add = |word: u64| sum = (sum ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
-    for part in [tokens, state] {
-        let mut words = part.chunks_exact(8);
-        for word in &mut words {
-            add(word.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)));
-        }
-        add(words
-            .remainder()
-            .iter()
-            .rev()
-            .fold(0, |word, &byte| word << 8 | u64::from(byte)));
-        add(part.len() as u64);
+/// FNV-1a over words of 8 bytes: finds damage, not intent, at the speed of memory. The parts of `rest` count as one.
+fn checksum(tokens: &[u8], rest: &[&[u8]]) -> u64 {
+    let mut sum = Checksum::default();
+    sum.add(tokens);
+    sum.end_part();
+    for part in rest {
+        sum.add(part);
     }
-    sum
+    sum.end_part();
+    sum.value
+}
+
+struct Checksum {
+    value: u64,
+    /// The last bytes, fewer than a word of them.
+    pending: [u8; 8],
+    len: usize,
+}
+
+impl Default for Checksum {
+    fn default() -> Self {
+        Self {
+            value: 0xcbf2_9ce4_8422_2325,
+            pending: [0; 8],
+            len: 0,
+        }
+    }
+}
+
+impl Checksum {
+    fn word(&mut self, word: u64) {
+        self.value = (self.value ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    }
+
+    fn add(&mut self, mut bytes: &[u8]) {
+        let filled = self.len % 8;
+        if filled > 0 {
+            let (head, rest) = bytes.split_at(bytes.len().min(8 - filled));
+            self.pending[filled..filled + head.len()].copy_from_slice(head);
+            self.len += head.len();
+            bytes = rest;
+            if self.len % 8 > 0 {
+                return;
+            }
+            self.word(u64::from_le_bytes(self.pending));
+        }
+        let (words, last) = bytes.as_chunks::<8>();
+        for word in words {
+            self.word(u64::from_le_bytes(*word));
+        }
+        self.pending = [0; 8];
+        self.pending[..last.len()].copy_from_slice(last);
+        self.len += bytes.len();
+    }
+
+    /// The last word is filled up with zeros; the length tells it from one that has them.
+    fn end_part(&mut self) {
+        self.word(u64::from_le_bytes(self.pending));
+        self.word(self.len as u64);
+        (self.pending, self.len) = ([0; 8], 0);
+    }
 }
 
 /// A file beside the one that it will be. Dropped before it is renamed, it is removed.

@@ -1,8 +1,9 @@
 //! One sequence of the context and the job that uses it.
 
 use super::cells::Cells;
+use super::checkpoints::{Checkpoints, Policy};
 use super::job::{JobEvent, JobSink, JobStats, Queued};
-use crate::generate::{FinishReason, Generation, Piece, keep_prefix};
+use crate::generate::{FinishReason, Generation, Piece, keep_prefix, prefix_to_keep};
 use crate::{Batch, CancelToken, Context, Error, Result, Token};
 use std::time::Instant;
 
@@ -15,6 +16,8 @@ pub struct SlotState {
     pub busy: bool,
     /// Tokens the cache holds of it.
     pub n_cached: usize,
+    /// Checkpoints within these, for models whose caches cannot be cut anywhere.
+    pub n_checkpoints: usize,
     /// Tokens of the running job's prompt; 0 when idle, and so the rest.
     pub n_prompt: usize,
     /// Of these, tokens computed or found in the cache so far.
@@ -35,6 +38,10 @@ pub(super) struct Slot {
     /// What the cache holds of this sequence, by position.
     pub(super) cached: Vec<Token>,
     pub(super) cells: Cells,
+    /// Places within `cached` that the sequence can go back to where it cannot be cut.
+    pub(super) checkpoints: Checkpoints,
+    /// Times it went back to one.
+    pub(super) went_back: u64,
     pub(super) last_used: Instant,
     pub(super) running: Option<Running>,
     /// Tells the jobs of this slot apart.
@@ -52,6 +59,8 @@ pub(super) struct Running {
     generation: Generation,
     /// The prompt and what was generated. The cache holds the beginning; the rest is to be computed.
     known: Vec<Token>,
+    /// Where within the prompt a step ends, so that a checkpoint can be made; ascending.
+    places: Vec<usize>,
     progress: bool,
     n_prompt: usize,
     n_cached: usize,
@@ -111,6 +120,8 @@ impl Slot {
             seq,
             cached: Vec::new(),
             cells: Cells::default(),
+            checkpoints: Checkpoints::default(),
+            went_back: 0,
             last_used: Instant::now(),
             running: None,
             serial: 0,
@@ -125,6 +136,7 @@ impl Slot {
             id,
             busy: running.is_some(),
             n_cached: self.cached.len(),
+            n_checkpoints: self.checkpoints.len(),
             n_prompt: running.map_or(0, |running| running.n_prompt),
             n_prompt_done: running.map_or(0, |running| running.n_prompt.min(self.cached.len())),
             n_decoded: running.map_or(0, |running| running.generation.n_tokens()),
@@ -132,7 +144,7 @@ impl Slot {
     }
 
     /// Begins a job in this idle slot, whose cache holds a beginning of the prompt and nothing else.
-    pub(super) fn begin(&mut self, context: &mut Context, mut queued: Queued) {
+    pub(super) fn begin(&mut self, context: &mut Context, mut queued: Queued, policy: Option<&Policy>) {
         let prompt = std::mem::take(&mut queued.job.prompt);
         let generation = match Generation::new(context.model(), &queued.job.params, &prompt) {
             Ok(generation) => generation,
@@ -147,12 +159,15 @@ impl Slot {
         {
             return;
         }
+        let mut places = policy.map_or_else(Vec::new, |policy| policy.places(context.model(), &prompt, n_cached));
+        places.retain(|&n| !self.checkpoints.near(n));
         self.serial += 1;
         self.running = Some(Running {
             sink: queued.job.sink,
             cancel: queued.job.params.cancel.clone(),
             generation,
             known: prompt,
+            places,
             progress: queued.job.progress,
             n_prompt,
             n_cached,
@@ -175,7 +190,9 @@ impl Slot {
         self.entry = None;
         let Some(running) = &self.running else { return 0 };
         let from = self.cached.len();
-        let to = running.known.len().min(from + budget);
+        let place = running.places.iter().find(|&&place| place > from);
+        let end = place.map_or(running.known.len(), |&place| place);
+        let to = end.min(from + budget);
         for (position, &token) in running.known[from..to].iter().enumerate() {
             let position = from + position;
             // logits only where the next token is chosen: after the last pending one
@@ -279,11 +296,62 @@ impl Slot {
         self.running.as_ref().is_some_and(Running::is_decoding)
     }
 
-    /// Forgets all but the first `n` cached tokens, or everything where the memory cannot be cut there.
+    /// Whether a job's prompt is being computed.
+    pub(super) fn is_computing_prompt(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| !running.is_decoding())
+    }
+
+    /// Whether the running job's prompt is computed up to one of the places for checkpoints.
+    pub(super) fn is_at_place(&self) -> bool {
+        let places = self.running.as_ref().map(|running| &running.places);
+        places.is_some_and(|places| places.contains(&self.cached.len()))
+    }
+
+    /// How many of the first `n` cached tokens [`cut`](Self::cut) would leave.
+    pub(super) fn reach(&self, context: &mut Context, n: usize) -> usize {
+        match n {
+            0 => 0,
+            n if prefix_to_keep(context, self.seq, n) == n => n,
+            n => self.checkpoints.reach(n),
+        }
+    }
+
+    /// Forgets all but the first `n` cached tokens. Where the memory cannot be cut there, it goes back to a checkpoint
+    /// before, or forgets everything.
     pub(super) fn cut(&mut self, context: &mut Context, n: usize) {
-        let kept = keep_prefix(context, self.seq, n.min(self.cached.len()));
+        let n = n.min(self.cached.len());
+        let cuttable = n == 0 || prefix_to_keep(context, self.seq, n) == n;
+        let kept = if cuttable {
+            keep_prefix(context, self.seq, n)
+        } else {
+            self.go_back(context, n)
+        };
         self.cached.truncate(kept);
         self.cells.cut(kept);
+        self.checkpoints.cut(kept);
+    }
+
+    /// Goes back to the last checkpoint within the first `n` tokens; returns its tokens. Without one, or where the engine
+    /// does not take it, nothing is left: what is computed again cannot be wrong.
+    fn go_back(&mut self, context: &mut Context, n: usize) -> usize {
+        if let Some(checkpoint) = self.checkpoints.best(n) {
+            match context.load_checkpoint(self.seq, &checkpoint.state[..]) {
+                Ok(info) if info.last_position.map_or(0, |last| last as usize + 1) == checkpoint.n => {
+                    self.went_back += 1;
+                    return checkpoint.n;
+                }
+                Ok(info) => tracing::warn!(
+                    "a checkpoint of {} tokens ends at position {:?}; the prompt is computed from the beginning",
+                    checkpoint.n,
+                    info.last_position
+                ),
+                Err(error) => tracing::warn!(
+                    "a checkpoint of {} tokens could not be restored, the prompt is computed from the beginning: {error}",
+                    checkpoint.n
+                ),
+            }
+        }
+        keep_prefix(context, self.seq, 0)
     }
 
     /// Replaces what this idle slot holds by the first `n` tokens of `donor`; cells are shared. Holds nothing if that is
@@ -298,12 +366,18 @@ impl Slot {
         self.cut(context, n);
     }
 
-    /// Replaces what this idle slot holds by a saved state of `tokens`.
+    /// Replaces what this idle slot holds by a saved state of `tokens`, and the checkpoints within them.
     ///
     /// # Errors
     /// As [`Context::load_seq`], and [`Error::Invalid`] for a state of other tokens. When the state is of another model or
     /// cache the slot stays as it was; it holds nothing when the state fails later.
-    pub(super) fn load(&mut self, context: &mut Context, tokens: Vec<Token>, state: &[u8]) -> Result<()> {
+    pub(super) fn load(
+        &mut self,
+        context: &mut Context,
+        tokens: Vec<Token>,
+        checkpoints: Checkpoints,
+        state: &[u8],
+    ) -> Result<()> {
         let loaded = context.load_seq(self.seq, state);
         let last = context.memory().positions(self.seq).map(|(_, last)| last);
         let untouched = last.map_or(0, |last| last as usize + 1) == self.cached.len();
@@ -311,6 +385,8 @@ impl Slot {
             Ok(info) if info.last_position == last && last.map_or(0, |last| last as usize + 1) == tokens.len() => {
                 self.cells.cut(0);
                 self.cells.grow(tokens.len());
+                self.checkpoints = checkpoints;
+                self.checkpoints.cut(tokens.len());
                 self.cached = tokens;
                 self.last_used = Instant::now();
                 Ok(())

@@ -1,11 +1,12 @@
 //! The engine thread's loop: take jobs, fill a batch, compute it, hand out what came of it.
 
-use super::Shared;
 use super::cells::Cells;
+use super::checkpoints::Policy;
 use super::job::Queued;
 use super::pace::{Company, Pace};
-use super::prompts::PromptCache;
+use super::prompts::{PromptCache, PromptCacheStatus};
 use super::slot::{Running, Slot, is_full};
+use super::{SchedulerConfig, Shared};
 use crate::generate::FinishReason;
 use crate::{Batch, Context, Error};
 use std::sync::Arc;
@@ -21,23 +22,32 @@ pub(super) struct Worker {
     pub(super) shares: bool,
     /// Any end of a sequence can be removed.
     pub(super) removable: bool,
+    /// Where it cannot, and there is memory for it: how checkpoints are kept.
+    pub(super) policy: Option<Policy>,
     pub(super) bytes_per_token: f64,
     batch: Batch,
 }
 
 impl Worker {
-    pub(super) fn new(context: Context, shared: Arc<Shared>, cache_ram: Option<u64>) -> Self {
+    pub(super) fn new(context: Context, shared: Arc<Shared>, config: SchedulerConfig) -> Self {
         let most = context.config().n_ubatch as usize;
         let slots: Vec<Slot> = (0..context.config().n_seq_max as i32).map(Slot::new).collect();
         let (meta, kv) = (context.model().meta(), &context.config().kv);
         let recurrent = meta.recurrent || meta.hybrid;
+        let removable = !recurrent && (meta.n_swa == 0 || kv.swa_full);
+        let keeps = !removable && config.checkpoints > 0 && config.prompt_cache != Some(0);
         Self {
             shared,
-            prompts: PromptCache::new(cache_ram),
+            prompts: PromptCache::new(config.prompt_cache),
             pace: Pace::new(slots.len() + 16, most),
             // a recurrent state is of one sequence; a window that has moved on is no beginning
-            shares: kv.unified && !recurrent && (meta.n_swa == 0 || kv.swa_full),
-            removable: !recurrent && (meta.n_swa == 0 || kv.swa_full),
+            shares: kv.unified && removable,
+            removable,
+            policy: keeps.then_some(Policy {
+                most: config.checkpoints,
+                min_step: config.checkpoint_min_step,
+                step: most,
+            }),
             bytes_per_token: context.kv_bytes().cache() as f64 / f64::from(context.n_ctx().max(1)),
             slots,
             batch: Batch::new(most),
@@ -68,7 +78,13 @@ impl Worker {
     /// Lets others see how things are.
     pub(super) fn publish(&self) {
         let cells_used = Cells::count(self.slots.iter().map(|slot| &slot.cells));
-        let cache = self.prompts.status();
+        let (checkpoints, checkpoint_bytes) = self.count_checkpoints();
+        let cache = PromptCacheStatus {
+            checkpoints,
+            checkpoint_bytes,
+            went_back: self.slots.iter().map(|slot| slot.went_back).sum(),
+            ..self.prompts.status()
+        };
         let mut state = self.shared.lock();
         state.slots.clear();
         let slots = self.slots.iter().enumerate().map(|(id, slot)| slot.state(id));
@@ -117,13 +133,14 @@ impl Worker {
             let Some(queued) = self.next_job() else { break };
             any = true;
             if let Some(slot) = self.prepare(&queued.job.prompt, queued.job.reuse_prefix) {
-                self.slots[slot].begin(&mut self.context, queued);
+                self.slots[slot].begin(&mut self.context, queued, self.policy.as_ref());
             }
         }
         any
     }
 
     fn step(&mut self) {
+        self.take_checkpoints();
         self.fill_batch();
         if self.batch.is_empty() {
             return;

@@ -3,6 +3,7 @@
 
 pub mod child;
 pub mod scheduling;
+pub mod slot_file;
 
 use llama_turboquant::engine::synth::SynthParams;
 use llama_turboquant::{Batch, Context, ContextConfig, KvCacheConfig, KvType, Model, Token};

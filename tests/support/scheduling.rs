@@ -17,6 +17,8 @@ pub struct Setup {
     pub n_ubatch: u32,
     pub kv: KvCacheConfig,
     pub prompt_cache: Option<u64>,
+    pub checkpoints: usize,
+    pub checkpoint_min_step: usize,
 }
 
 impl Setup {
@@ -29,6 +31,8 @@ impl Setup {
             n_ubatch: 256,
             kv: KvCacheConfig::uniform(KvType::F16),
             prompt_cache: Some(0),
+            checkpoints: 32,
+            checkpoint_min_step: 8192,
         }
     }
 
@@ -48,6 +52,8 @@ impl Setup {
         let config = SchedulerConfig {
             queue_limit: 16,
             prompt_cache: self.prompt_cache,
+            checkpoints: self.checkpoints,
+            checkpoint_min_step: self.checkpoint_min_step,
         };
         Scheduler::with(context.expect("a context"), config)
     }

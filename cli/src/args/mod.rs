@@ -221,6 +221,8 @@ const SHORT: &[(&str, &str)] = &[
     ("-ngl", "--gpu-layers"),
     ("-np", "--parallel"),
     ("-cram", "--cache-ram"),
+    ("-cms", "--checkpoint-min-step"),
+    ("-ctxcp", "--ctx-checkpoints"),
     ("-tb", "--threads-batch"),
     ("-ub", "--ubatch-size"),
     ("-nkvo", "--no-kv-offload"),

@@ -3,6 +3,7 @@
 
 mod aliases;
 mod chat;
+mod checkpoints;
 mod contract;
 mod counts;
 mod ollama;

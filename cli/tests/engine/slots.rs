@@ -245,8 +245,9 @@ fn the_folder_must_exist_and_memory_for_prompts_is_in_mebibytes() {
     for (given, bytes) in [("0", Some(0)), ("100", Some(100 << 20)), ("-1", None)] {
         assert_eq!(settings(&["--cache-ram", given]).unwrap().prompt_cache, bytes);
     }
-    let default = settings(&[]).unwrap().prompt_cache.unwrap();
-    assert!(default > 0 && default <= 8192 << 20);
+    let default = settings(&[]).unwrap();
+    assert!((1..=8192 << 20).contains(&default.prompt_cache.unwrap()));
+    assert_eq!((default.checkpoints, default.checkpoint_min_step), (32, 8192));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -201,10 +201,6 @@ pub(super) const REFUSED: &[Refusal] = &[
     ("turboquant list shows the models", &[
         (&["-cl", "--cache-list"], 0, ""),
     ]),
-    ("checkpoints within a prompt are not kept; whole prefixes are", &[
-        (&["-cms", "--checkpoint-min-step"], 1, "LLAMA_ARG_CHECKPOINT_MIN_SPACING_NT"),
-        (&["-ctxcp", "--ctx-checkpoints", "--swa-checkpoints"], 1, "LLAMA_ARG_CTX_CHECKPOINTS"),
-    ]),
     ("the engine uses all devices; hide some with CUDA_VISIBLE_DEVICES or GGML_VK_VISIBLE_DEVICES", &[
         (&["-dev", "--device"], 1, "LLAMA_ARG_DEVICE"),
     ]),

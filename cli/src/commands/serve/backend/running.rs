@@ -34,12 +34,16 @@ pub struct PromptCacheUse {
     pub entries: u32,
     /// Tokens of all of them.
     pub tokens: u64,
-    /// Bytes of all of them.
+    /// Bytes of all of them, with the checkpoints within them.
     pub bytes: u64,
     /// Times a job went on from one.
     pub hits: u64,
     /// Tokens that were not computed because of that.
     pub tokens_saved: u64,
+    /// Checkpoints that slots hold.
+    pub checkpoints: u32,
+    /// Bytes of these, without those that a prompt has, too.
+    pub checkpoint_bytes: u64,
 }
 
 /// Bytes a loaded model occupies.

@@ -91,6 +91,8 @@ impl Loaded {
                 SchedulerConfig {
                     queue_limit,
                     prompt_cache: slots.prompt_cache,
+                    checkpoints: slots.checkpoints,
+                    checkpoint_min_step: slots.checkpoint_min_step,
                 },
             ),
             slots: slots.clone(),
@@ -140,6 +142,8 @@ impl Loaded {
                 bytes: status.prompt_cache.bytes,
                 hits: status.prompt_cache.hits,
                 tokens_saved: status.prompt_cache.tokens_saved,
+                checkpoints: saturate(status.prompt_cache.checkpoints),
+                checkpoint_bytes: status.prompt_cache.checkpoint_bytes,
             },
             expires: None,
         }

@@ -5,7 +5,7 @@ use super::saturate;
 use crate::args::SlotArgs;
 use crate::commands::serve::backend::{BackendError, SlotAction, SlotReport};
 use anyhow::{Result, bail};
-use llama_turboquant::scheduler::{SlotError, SlotTransfer};
+use llama_turboquant::scheduler::{SchedulerConfig, SlotError, SlotTransfer};
 use llama_turboquant::{Error, memory};
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -21,6 +21,10 @@ pub struct SlotSettings {
     pub folder: Option<PathBuf>,
     /// Bytes of main memory for prompts, of all models or of one; `None`: no limit.
     pub prompt_cache: Option<u64>,
+    /// Checkpoints a slot keeps at most.
+    pub checkpoints: usize,
+    /// Tokens between those on the way through a prompt.
+    pub checkpoint_min_step: usize,
 }
 
 /// Nothing is saved or kept.
@@ -29,6 +33,8 @@ impl Default for SlotSettings {
         Self {
             folder: None,
             prompt_cache: Some(0),
+            checkpoints: 0,
+            checkpoint_min_step: 0,
         }
     }
 }
@@ -55,9 +61,13 @@ impl SlotSettings {
                 Some(quarter.min(DEFAULT_CACHE << 20))
             }
         };
+        let default = SchedulerConfig::default();
+        let or_default = |given: Option<u32>, default| given.map_or(default, |given| given as usize);
         Ok(Self {
             folder: args.slot_save_path.clone(),
             prompt_cache,
+            checkpoints: or_default(args.ctx_checkpoints, default.checkpoints),
+            checkpoint_min_step: or_default(args.checkpoint_min_step, default.checkpoint_min_step),
         })
     }
 

@@ -63,7 +63,7 @@ fn llama_server(registry: &Registry, running: &[Running]) -> Result<(), Error> {
 fn by_model(registry: &Registry, running: &[Running]) -> Result<(), Error> {
     /// A gauge's name, its help, and how to read it.
     type Column = (&'static str, &'static str, fn(&Running) -> f64);
-    const COLUMNS: [Column; 9] = [
+    const COLUMNS: [Column; 11] = [
         ("turboquant_kv_cells_used", "Cells of the KV cache in use.", |m| {
             cells_used(m) as f64
         }),
@@ -90,6 +90,14 @@ fn by_model(registry: &Registry, running: &[Running]) -> Result<(), Error> {
             "Bytes a model occupies: weights, KV cache and scratch buffers.",
             |m| m.memory.total() as f64,
         ),
+        (
+            "turboquant_prompt_cache_bytes",
+            "Bytes of main memory that kept prompts and checkpoints take.",
+            |m| (m.prompt_cache.bytes + m.prompt_cache.checkpoint_bytes) as f64,
+        ),
+        ("turboquant_checkpoints", "Checkpoints that slots hold.", |m| {
+            f64::from(m.prompt_cache.checkpoints)
+        }),
         ("turboquant_slots_busy", "Slots at work.", |m| busy(m) as f64),
         ("turboquant_slots_total", "Slots.", |m| f64::from(m.card.slots)),
         ("turboquant_queued", "Jobs that wait for a slot.", |m| {
