@@ -4,6 +4,9 @@
 //! Each sequence of the context is a slot. Of a new job's prompt only that is computed which no slot holds and the prompt
 //! cache in main memory does not know; in a unified cache slots share the cells of what they have in common. A job whose
 //! prompt begins like one that is being computed waits for that.
+//!
+//! Jobs may have LoRA adapters of their own. Batches are of one set of adapters, which take turns, and what was computed under
+//! one set is never the beginning of a job under another.
 
 mod actions;
 mod cells;
@@ -13,6 +16,7 @@ mod place;
 mod prompts;
 mod saved;
 mod slot;
+mod turns;
 mod worker;
 
 pub use actions::{SlotError, SlotTransfer};
@@ -222,6 +226,12 @@ impl Scheduler {
     }
 
     fn admit(&self, job: &Job) -> Result<MutexGuard<'_, State>, SubmitError> {
+        if let Some((adapter, _)) = job.loras.iter().find(|(adapter, _)| !adapter.is_of(&self.0.model)) {
+            return Err(SubmitError::Refused(Error::Invalid(format!(
+                "LoRA adapter {} was loaded for another model than this scheduler's",
+                adapter.path().display()
+            ))));
+        }
         let n_prompt = job.prompt.len();
         if n_prompt == 0 {
             return Err(SubmitError::Refused(Error::Invalid("the prompt has no tokens".into())));

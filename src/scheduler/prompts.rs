@@ -2,7 +2,7 @@
 //! compressed cache makes them small.
 
 use super::slot::common_prefix;
-use crate::Token;
+use crate::{LoraSet, Token};
 use std::collections::VecDeque;
 
 /// What the prompt cache holds and has done.
@@ -34,6 +34,8 @@ impl PromptCacheStatus {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) tokens: Vec<Token>,
+    /// The adapters that it was computed with.
+    pub(super) loras: LoraSet,
     pub(super) state: Vec<u8>,
 }
 
@@ -70,18 +72,21 @@ impl PromptCache {
         self.limit.is_none_or(|limit| bytes <= limit)
     }
 
-    /// Whether all of `tokens` are in one of the prompts.
-    pub(super) fn has(&self, tokens: &[Token]) -> bool {
-        self.entries.iter().any(|entry| entry.tokens.starts_with(tokens))
+    /// Whether all of `tokens` are in one of the prompts, computed with `loras`.
+    pub(super) fn has(&self, tokens: &[Token], loras: &LoraSet) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| entry.loras == *loras && entry.tokens.starts_with(tokens))
     }
 
     /// Takes a prompt in; what is a part of it goes, and then the oldest until it fits.
-    pub(super) fn store(&mut self, tokens: Vec<Token>, state: Vec<u8>) {
-        let entry = Entry { tokens, state };
+    pub(super) fn store(&mut self, tokens: Vec<Token>, loras: LoraSet, state: Vec<u8>) {
+        let entry = Entry { tokens, loras, state };
         if !self.takes(entry.bytes()) {
             return;
         }
-        self.entries.retain(|old| !entry.tokens.starts_with(&old.tokens));
+        self.entries
+            .retain(|old| old.loras != entry.loras || !entry.tokens.starts_with(&old.tokens));
         self.entries.push_back(entry);
         self.stored += 1;
         while self.limit.is_some_and(|limit| self.bytes() > limit) {
@@ -89,10 +94,12 @@ impl PromptCache {
         }
     }
 
-    /// The prompt that begins most like `prompt`: its number, and how many tokens they have in common.
-    pub(super) fn best(&self, prompt: &[Token]) -> Option<(usize, usize)> {
-        let common = |(number, entry): (usize, &Entry)| (number, common_prefix(&entry.tokens, prompt));
-        self.entries.iter().enumerate().map(common).max_by_key(|&(_, n)| n)
+    /// The prompt computed with `loras` that begins most like `prompt`: its number, and how many tokens they have in common.
+    pub(super) fn best(&self, prompt: &[Token], loras: &LoraSet) -> Option<(usize, usize)> {
+        let entries = self.entries.iter().enumerate();
+        let alike = entries.filter(|(_, entry)| entry.loras == *loras);
+        let common = alike.map(|(number, entry)| (number, common_prefix(&entry.tokens, prompt)));
+        common.max_by_key(|&(_, n)| n)
     }
 
     /// Takes a prompt out, to load it: [`put_back`](Self::put_back) it if that goes well.
@@ -134,12 +141,13 @@ impl PromptCache {
 #[cfg(test)]
 mod tests {
     use super::PromptCache;
+    use crate::LoraSet;
 
     /// A cache with room for three of these entries: 10 tokens and 60 bytes make 100.
     fn three() -> PromptCache {
         let mut cache = PromptCache::new(Some(300));
         for first in 1..=3 {
-            cache.store(vec![first; 10], vec![0; 60]);
+            cache.store(vec![first; 10], LoraSet::default(), vec![0; 60]);
         }
         cache
     }
@@ -149,8 +157,12 @@ mod tests {
         let mut cache = three();
         let first = cache.take(0).expect("three entries");
         cache.put_back(first, 10);
-        cache.store(vec![4; 10], vec![0; 60]);
-        assert!(cache.has(&[1; 10]) && !cache.has(&[2; 10]) && cache.has(&[4; 5]));
+        cache.store(vec![4; 10], LoraSet::default(), vec![0; 60]);
+        assert!(
+            cache.has(&[1; 10], &LoraSet::default())
+                && !cache.has(&[2; 10], &LoraSet::default())
+                && cache.has(&[4; 5], &LoraSet::default())
+        );
         assert_eq!(cache.status().bytes, 300);
         assert_eq!(cache.status().bytes_per_token(), Some(10.0));
     }
@@ -158,15 +170,15 @@ mod tests {
     #[test]
     fn a_longer_prompt_replaces_its_beginning() {
         let mut cache = three();
-        cache.store(vec![1; 15], vec![0; 40]);
+        cache.store(vec![1; 15], LoraSet::default(), vec![0; 40]);
         assert_eq!(cache.status().entries, 3);
-        assert_eq!(cache.best(&[1; 12]).map(|(_, n)| n), Some(12));
+        assert_eq!(cache.best(&[1; 12], &LoraSet::default()).map(|(_, n)| n), Some(12));
     }
 
     #[test]
     fn what_is_larger_than_the_limit_is_not_kept() {
         let mut cache = three();
-        cache.store(vec![5; 10], vec![0; 300]);
+        cache.store(vec![5; 10], LoraSet::default(), vec![0; 300]);
         assert_eq!(cache.status().entries, 3);
         assert!(PromptCache::new(None).takes(u64::MAX) && !PromptCache::new(Some(0)).takes(1));
     }

@@ -3,7 +3,7 @@
 use super::cells::Cells;
 use super::job::{JobEvent, JobSink, JobStats, Queued};
 use crate::generate::{FinishReason, Generation, Piece, keep_prefix};
-use crate::{Batch, CancelToken, Context, Error, Result, Token};
+use crate::{Batch, CancelToken, Context, Error, LoraSet, Result, Token};
 use std::time::Instant;
 
 /// A slot, at one instant.
@@ -34,6 +34,8 @@ pub(super) struct Slot {
     pub(super) seq: i32,
     /// What the cache holds of this sequence, by position.
     pub(super) cached: Vec<Token>,
+    /// The adapters that this was computed with, and the running job is.
+    pub(super) loras: LoraSet,
     pub(super) cells: Cells,
     pub(super) last_used: Instant,
     pub(super) running: Option<Running>,
@@ -110,6 +112,7 @@ impl Slot {
         Self {
             seq,
             cached: Vec::new(),
+            loras: LoraSet::default(),
             cells: Cells::default(),
             last_used: Instant::now(),
             running: None,
@@ -298,12 +301,27 @@ impl Slot {
         self.cut(context, n);
     }
 
-    /// Replaces what this idle slot holds by a saved state of `tokens`.
+    /// Writes what this slot holds as a saved state.
+    pub(super) fn save(&self, context: &mut Context) -> Result<Vec<u8>> {
+        context.set_loras(&self.loras)?; // the state says under which it was computed
+        let mut state = Vec::new();
+        context.save_seq(self.seq, &mut state)?;
+        Ok(state)
+    }
+
+    /// Replaces what this idle slot holds by a saved state of `tokens`, which was computed with `loras`.
     ///
     /// # Errors
     /// As [`Context::load_seq`], and [`Error::Invalid`] for a state of other tokens. When the state is of another model or
     /// cache the slot stays as it was; it holds nothing when the state fails later.
-    pub(super) fn load(&mut self, context: &mut Context, tokens: Vec<Token>, state: &[u8]) -> Result<()> {
+    pub(super) fn load(
+        &mut self,
+        context: &mut Context,
+        tokens: Vec<Token>,
+        loras: LoraSet,
+        state: &[u8],
+    ) -> Result<()> {
+        context.set_loras(&loras)?;
         let loaded = context.load_seq(self.seq, state);
         let last = context.memory().positions(self.seq).map(|(_, last)| last);
         let untouched = last.map_or(0, |last| last as usize + 1) == self.cached.len();
@@ -312,6 +330,7 @@ impl Slot {
                 self.cells.cut(0);
                 self.cells.grow(tokens.len());
                 self.cached = tokens;
+                self.loras = loras;
                 self.last_used = Instant::now();
                 Ok(())
             }
