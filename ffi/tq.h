@@ -164,8 +164,8 @@ typedef struct tq_lora tq_lora;
 // are computing. TQ_LOAD: what is wrong with the file, or why it does not belong to this model.
 tq_status tq_lora_load(tq_model * model, const char * path, tq_lora ** out, tq_text * error);
 void      tq_lora_free(tq_lora * lora);
-// {name, task_name, prompt_prefix, alpha, invocation_tokens: [token], tensors, bytes, fingerprint} (JSON). tensors: matrices of
-// the model that it changes. fingerprint: 16 hex digits of its metadata and its weights.
+// {name, task_name, prompt_prefix, alpha, invocation_tokens: [token], tensors, buffers: {name: bytes}, fingerprint} (JSON).
+// tensors: matrices of the model that it changes. fingerprint: 16 hex digits of its metadata and its weights.
 tq_status tq_lora_describe(const tq_lora * lora, tq_text * json, tq_text * error);
 // What the next decode adds to the model's matrices: scale*alpha/rank*B*A of each of `count` adapters, all of the context's
 // model, instead of what was set before. Scales are finite.

@@ -269,9 +269,10 @@ extern "C" void tq_lora_free(tq_lora * lora) {
 extern "C" tq_status tq_lora_describe(const tq_lora * lora, tq_text * out, tq_text * error) {
     return tq::guard(error, [&] {
         const auto & raw = *tq::not_null(lora, "lora")->raw;
-        uint64_t bytes = 0;
+        json buffers = json::object();
         for (const auto & buffer : raw.bufs) {
-            bytes += ggml_backend_buffer_get_size(buffer.get());
+            const char * name = ggml_backend_buffer_name(buffer.get());
+            buffers[name] = buffers.value(name, (size_t) 0) + ggml_backend_buffer_get_size(buffer.get());
         }
         tq::put_text(out, json {
             { "name",              meta_of(raw, "general.name") },
@@ -280,7 +281,7 @@ extern "C" tq_status tq_lora_describe(const tq_lora * lora, tq_text * out, tq_te
             { "alpha",             lora->alpha },
             { "invocation_tokens", raw.alora_invocation_tokens },
             { "tensors",           raw.ab_map.size() },
-            { "bytes",             bytes },
+            { "buffers",           buffers },
             { "fingerprint",       lora->fingerprint },
         }.dump(-1, ' ', false, json::error_handler_t::replace));
     });

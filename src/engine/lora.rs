@@ -22,6 +22,7 @@ use super::context::Context;
 use super::model::{Model, Token, check_file};
 use crate::{Error, Result, sys};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -44,10 +45,17 @@ pub struct LoraInfo {
     pub invocation_tokens: Vec<Token>,
     /// Matrices that it changes.
     pub tensors: usize,
-    /// Bytes that it occupies.
-    pub bytes: u64,
+    /// Bytes that it occupies, by the engine's buffer names.
+    pub buffers: BTreeMap<String, u64>,
     /// 16 hex digits of its metadata and weights: tells adapters of the same shape apart.
     pub fingerprint: String,
+}
+
+impl LoraInfo {
+    /// Bytes that it occupies.
+    pub fn bytes(&self) -> u64 {
+        self.buffers.values().sum()
+    }
 }
 
 /// A loaded adapter; clones share it, and it keeps its model. Made by [`Model::load_lora`].

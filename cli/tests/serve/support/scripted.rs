@@ -370,6 +370,7 @@ pub fn card(id: &str) -> ModelCard {
             tools: true,
             ..Abilities::default()
         },
+        loras: 0,
     }
 }
 
