@@ -172,8 +172,9 @@ impl fmt::Debug for LoraAdapter {
 }
 
 /// Adapters with their scales, as one value: what is computed under equal sets can be continued under either, and computed
-/// in one batch. Adapters of scale 0 are not in it, and their order does not count.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// in one batch. Adapters of scale 0 are not in it, and their order does not count. Adapters count as equal if they have the same
+/// fingerprint and are of the same model, also when they were loaded apart.
+#[derive(Debug, Clone, Default)]
 pub struct LoraSet(Arc<[(LoraAdapter, f32)]>);
 
 impl LoraSet {
@@ -199,7 +200,10 @@ impl LoraSet {
                 set.push((adapter.clone(), *scale));
             }
         }
-        set.sort_by_key(|(adapter, _)| adapter.raw().addr());
+        set.sort_by(|(a, a_scale), (b, b_scale)| {
+            let fingerprints = a.info().fingerprint.cmp(&b.info().fingerprint);
+            fingerprints.then(a_scale.total_cmp(b_scale))
+        });
         Ok(Self(set.into()))
     }
 
@@ -229,6 +233,15 @@ impl LoraSet {
     }
 }
 
+impl PartialEq for LoraSet {
+    fn eq(&self, other: &Self) -> bool {
+        let alike = |((a, a_scale), (b, b_scale)): (&(LoraAdapter, f32), &(LoraAdapter, f32))| {
+            a.info().fingerprint == b.info().fingerprint && a_scale == b_scale && a.is_of(b.model())
+        };
+        self.len() == other.len() && self.iter().zip(other.iter()).all(alike)
+    }
+}
+
 impl Deref for LoraSet {
     type Target = [(LoraAdapter, f32)];
 
@@ -240,12 +253,10 @@ impl Deref for LoraSet {
 /// `fingerprint*scale` of each, in an order that is the same in every process; empty: none.
 impl fmt::Display for LoraSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut words: Vec<String> = self
+        let words = self
             .iter()
-            .map(|(adapter, scale)| format!("{}*{scale}", adapter.info().fingerprint))
-            .collect();
-        words.sort_unstable();
-        f.write_str(&words.join(" "))
+            .map(|(adapter, scale)| format!("{}*{scale}", adapter.info().fingerprint));
+        f.write_str(&words.collect::<Vec<_>>().join(" "))
     }
 }
 
