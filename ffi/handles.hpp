@@ -6,10 +6,15 @@
 
 #include <cstdint>
 #include <memory>
+#include <shared_mutex>
 #include <vector>
 
 struct tq_model {
     llama_model * raw;
+    // llama.cpp keeps a model's adapters in a set without a lock, and reads it wherever it sizes a graph: those who may do
+    // that hold this shared, those who load or free an adapter alone
+    mutable std::shared_mutex adapters {};
+
     const llama_vocab * vocab() const { return llama_model_get_vocab(raw); }
 };
 

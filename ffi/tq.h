@@ -157,6 +157,22 @@ size_t    tq_context_state_size(tq_context * context, int32_t seq, bool partial)
 tq_status tq_context_state_get(tq_context * context, int32_t seq, bool partial, uint8_t * data, size_t capacity, size_t * written, tq_text * error);
 tq_status tq_context_state_set(tq_context * context, int32_t seq, bool partial, const uint8_t * data, size_t len, size_t * read, tq_text * error);
 
+// ---- LoRA adapters ------------------------------------------------------------------------------
+
+// Belongs to its model: free it before the model, and after the contexts that have it set. Thread-safe once loaded.
+typedef struct tq_lora tq_lora;
+
+// Reads an adapter (GGUF, general.type adapter, adapter.type lora) for this model. Waits for steps that contexts of the model
+// are computing. TQ_LOAD: what is wrong with the file, or why it does not belong to this model.
+tq_status tq_lora_load(tq_model * model, const char * path, tq_lora ** out, tq_text * error);
+void      tq_lora_free(tq_lora * lora);
+// {name, task_name, prompt_prefix, alpha, invocation_tokens: [token], tensors, buffers: {name: bytes}, fingerprint} (JSON).
+// tensors: matrices of the model that it changes. fingerprint: 16 hex digits of its metadata and its weights.
+tq_status tq_lora_describe(const tq_lora * lora, tq_text * json, tq_text * error);
+// What the next decode adds to the model's matrices: scale*alpha/rank*B*A of each of `count` adapters, all of the context's
+// model, instead of what was set before. Scales are finite.
+tq_status tq_context_set_loras(tq_context * context, tq_lora * const * loras, const float * scales, size_t count, tq_text * error);
+
 // ---- sampler ------------------------------------------------------------------------------------
 
 typedef struct tq_sampler tq_sampler; // refers to its model: free it first

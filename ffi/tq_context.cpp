@@ -29,6 +29,7 @@ void check_type(int32_t type) {
 // shifted again. So what is pending is done at once, and not cancellable.
 void apply_pending(tq_context * context) {
     auto * ctx = context->raw.get();
+    std::shared_lock adapters(context->model->adapters);
     llama_set_abort_callback(ctx, nullptr, nullptr);
     ctx->memory_update(false);
     tq_context_set_cancel(context, context->cancel);
@@ -80,6 +81,7 @@ extern "C" tq_status tq_context_new(tq_model * model, const tq_context_params * 
         tq::error_log log;
         tq::abort_as_error aborts;
         {
+            std::shared_lock adapters(model->adapters);
             tq_kv_types_scope scope(p.layer_types, p.n_layer_types);
             context->raw.reset(llama_init_from_model(model->raw, cp));
         }
@@ -153,6 +155,7 @@ extern "C" tq_status tq_context_decode(tq_context * context, const tq_batch * ba
         raw.logits   = logits.data();
 
         tq::error_log log;
+        std::shared_lock adapters(context->model->adapters);
         const int32_t status = llama_decode(ctx, raw);
         const std::string reason = log.text().empty() ? "" : ": " + log.text();
         switch (status) {

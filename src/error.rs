@@ -18,6 +18,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A LoRA adapter could not be loaded.
+    #[error("cannot load LoRA adapter {}: {reason}", path.display())]
+    LoadLora {
+        /// The file that was asked for.
+        path: PathBuf,
+        /// What is wrong with it, or why it does not belong to the model.
+        reason: String,
+    },
     /// A KV cache type, or a pair of types, does not work with this model or device.
     #[error("{0}")]
     UnsupportedKv(#[from] crate::kv::KvIssue),

@@ -36,8 +36,8 @@ mod sys;
 pub mod verify;
 
 pub use engine::{
-    Backend, Batch, CancelToken, Context, ContextConfig, DeviceInfo, DeviceKind, GpuLayers, KvMemory, LayerMeta, Model,
-    ModelBuilder, ModelMeta, Output, Pooling, Token,
+    Backend, Batch, CancelToken, Context, ContextConfig, DeviceInfo, DeviceKind, GpuLayers, KvMemory, LayerMeta,
+    LoraAdapter, LoraInfo, LoraSet, Model, ModelBuilder, ModelMeta, Output, Pooling, Token,
 };
 pub use error::{Error, Result};
 pub use kv::{KvBytes, KvCacheConfig, KvSpec, KvType, LayerMap, LayerPolicy};

@@ -6,6 +6,7 @@ pub mod commands;
 pub mod embedded;
 pub mod hub;
 pub mod interrupt;
+pub mod loras;
 pub mod measuring;
 pub mod options;
 pub mod report;

@@ -30,6 +30,7 @@
 //! is a language model not made for embeddings. It gets the mean: the last token's vector is mostly about the next word, the
 //! first token's has seen nothing. Such vectors order texts by topic, roughly; a model made for the purpose does it well.
 
+mod loras;
 mod memory;
 mod pair;
 mod pooling;
@@ -38,7 +39,8 @@ pub use pooling::{cosine, normalize};
 
 use crate::engine::MemoryUse;
 use crate::{
-    Batch, CancelToken, Context, ContextConfig, Error, KvCacheConfig, KvType, Model, Output, Pooling, Result, Token,
+    Batch, CancelToken, Context, ContextConfig, Error, KvCacheConfig, KvType, LoraSet, Model, Output, Pooling, Result,
+    Token,
 };
 use memory::{Sizes, groups};
 use pair::PairFormat;
@@ -105,6 +107,7 @@ pub struct Embedder {
     /// The whole of a text has to be in one graph.
     whole: bool,
     context: Option<Context>,
+    loras: LoraSet,
 }
 
 impl Embedder {
@@ -132,6 +135,7 @@ impl Embedder {
             whole: matches!(meta.pooling, Pooling::Mean | Pooling::Cls | Pooling::Rank) || !is_causal(model)?,
             config,
             context: None,
+            loras: LoraSet::default(),
         })
     }
 
@@ -291,6 +295,7 @@ impl Embedder {
             return Ok(());
         }
         let mut context = self.take_context(longest)?;
+        context.set_loras(&self.loras)?;
         context.set_cancel(Some(cancel.clone()));
         let mut result = Ok(());
         for group in groups(texts, context.n_ctx() as usize, context.config().n_seq_max as usize) {

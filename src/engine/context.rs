@@ -4,6 +4,7 @@ use super::backend::{Backend, DeviceKind, parse};
 use super::batch::Batch;
 use super::call;
 use super::cancel::CancelToken;
+use super::lora::{self, LoraSet};
 use super::model::Model;
 use super::sequences::KvMemory;
 use crate::kv::{CacheShape, KvBytes, KvCacheConfig, KvIssue, KvNotice, KvType, ResolvedKv};
@@ -96,6 +97,9 @@ pub struct Context {
     kv: ResolvedKv,
     /// Kept alive while the engine polls its flag.
     cancel: Option<CancelToken>,
+    loras: LoraSet,
+    /// What the engine has set, and so must be kept alive.
+    applied_loras: LoraSet,
 }
 
 // SAFETY: the engine keeps no thread-local state for a context, so it may move between threads; its functions are not
@@ -228,6 +232,8 @@ impl Context {
             config,
             kv,
             cancel: None,
+            loras: LoraSet::default(),
+            applied_loras: LoraSet::default(),
         })
     }
 
@@ -283,6 +289,7 @@ impl Context {
     /// [`Error::ContextFull`] when no cells are left, [`Error::Cancelled`], [`Error::Invalid`] for tokens, sequences or
     /// positions that do not exist, [`Error::Engine`].
     pub fn decode(&mut self, batch: &Batch) -> Result<()> {
+        self.apply_loras()?;
         let raw_batch = sys::tq_batch {
             n_tokens: batch.len(),
             tokens: batch.tokens.as_ptr(),
@@ -340,6 +347,24 @@ impl Context {
             let scores = sys::tq_context_rank(self.raw(), seq);
             (!scores.is_null()).then(|| std::slice::from_raw_parts(scores, self.model.meta().n_cls_out as usize))
         }
+    }
+
+    /// The adapters that [`decode`](Self::decode) applies.
+    pub fn loras(&self) -> &LoraSet {
+        &self.loras
+    }
+
+    pub(super) fn replace_loras(&mut self, loras: LoraSet) {
+        self.loras = loras;
+    }
+
+    /// Only before something is computed: the engine measures its graphs anew for other adapters.
+    fn apply_loras(&mut self) -> Result<()> {
+        if self.applied_loras != self.loras {
+            lora::apply(self.raw(), &self.loras)?;
+            self.applied_loras = self.loras.clone();
+        }
+        Ok(())
     }
 
     /// Operations on the cache's sequences.

@@ -3,6 +3,7 @@
 use super::backend::{Backend, parse};
 use super::call;
 use super::context::{Context, ContextConfig};
+use super::lora::{self, LoraAdapter};
 use super::meta::ModelMeta;
 use crate::error::Failure;
 use crate::{Error, Result, sys};
@@ -13,7 +14,7 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A vocabulary index.
 pub type Token = i32;
@@ -38,6 +39,8 @@ struct Inner {
     raw: NonNull<sys::tq_model>,
     path: PathBuf,
     meta: ModelMeta,
+    /// Adapters that were loaded for it.
+    loras: Mutex<Vec<Weak<lora::Inner>>>,
 }
 
 // SAFETY: a loaded model is never written again: llama.cpp's functions on it take `const` pointers, and the vocabulary
@@ -141,12 +144,13 @@ impl ModelBuilder {
             raw,
             path: self.path,
             meta,
+            loras: Mutex::default(),
         })))
     }
 }
 
 /// Names the common mistakes before the engine is asked, whose answer to all of them is "failed to load".
-fn check_file(path: &Path) -> Result<(), String> {
+pub(super) fn check_file(path: &Path) -> Result<(), String> {
     let meta = path.metadata().map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => "no such file".to_owned(),
         _ => e.to_string(),
@@ -229,6 +233,31 @@ impl Model {
     /// As [`Context::new`].
     pub fn context(&self, config: ContextConfig) -> Result<Context> {
         Context::new(self, config)
+    }
+
+    /// Loads a LoRA adapter that was made for this model: a GGUF file as llama.cpp's `convert_lora_to_gguf.py` writes it.
+    /// [`Context::set_loras`] applies it. Waits for steps that contexts of this model are computing.
+    ///
+    /// # Errors
+    /// [`Error::LoadLora`] with the path and the reason: no such file, not GGUF, cut short, not an adapter, made for another
+    /// architecture or for matrices of other shapes.
+    pub fn load_lora(&self, path: impl AsRef<Path>) -> Result<LoraAdapter> {
+        let adapter = LoraAdapter::load(self, path.as_ref())?;
+        let mut loras = self.0.loras.lock().unwrap_or_else(PoisonError::into_inner);
+        loras.retain(|lora| lora.strong_count() > 0);
+        loras.push(adapter.downgrade());
+        Ok(adapter)
+    }
+
+    /// The adapters of this model that somebody holds, oldest first.
+    pub fn loras(&self) -> Vec<LoraAdapter> {
+        let loras = self.0.loras.lock().unwrap_or_else(PoisonError::into_inner);
+        loras.iter().filter_map(LoraAdapter::upgrade).collect()
+    }
+
+    /// Whether it is the same load of a file.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Tokens of `text`. `add_special` adds BOS/EOS where the model wants them; `parse_special` reads control tokens

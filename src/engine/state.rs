@@ -41,6 +41,9 @@ pub struct SeqInfo {
     pub model: String,
     /// `layer:k/v` of each KV layer.
     pub kv: String,
+    /// `fingerprint*scale` of each LoRA adapter that it was computed with; empty: none.
+    #[serde(default)]
+    pub loras: String,
     /// Last position of the sequence.
     pub last_position: Option<i32>,
     /// Bytes of the state that follow.
@@ -67,12 +70,13 @@ impl Context {
             codec_version,
             model,
             kv: kv.join(" "),
+            loras: self.loras().to_string(),
             last_position,
             bytes,
         }
     }
 
-    /// Writes the cache of sequence `seq`; returns the bytes written.
+    /// Writes the cache of sequence `seq`, as computed with the [adapters](Context::set_loras) that are set now; returns the bytes written.
     ///
     /// # Errors
     /// A sequence that does not exist, or writing fails.
@@ -83,8 +87,8 @@ impl Context {
     /// Reads what [`save_seq`](Self::save_seq) wrote into sequence `seq`, replacing what it held.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with both sides when the state is of another codec version, cache layout or model, is cut
-    /// short, or is no saved sequence at all.
+    /// [`Error::Invalid`] with both sides when the state is of another codec version, cache layout or model, or of other
+    /// LoRA adapters or scales than are set now, is cut short, or is no saved sequence at all.
     pub fn load_seq(&mut self, seq: i32, from: impl Read) -> Result<SeqInfo> {
         self.load_part(Part::Whole, seq, from)
     }
@@ -164,6 +168,16 @@ impl Context {
                 info.last_position, here.last_position
             )));
         }
+        if info.loras != here.loras {
+            let named = |loras: &str| {
+                if loras.is_empty() {
+                    "none".to_owned()
+                } else {
+                    loras.to_owned()
+                }
+            };
+            return refuse("LoRA adapters", &named(&info.loras), &named(&here.loras));
+        }
         let mut state = Vec::new();
         from.take(info.bytes).read_to_end(&mut state)?;
         if state.len() as u64 != info.bytes {
@@ -189,6 +203,16 @@ impl Context {
             )));
         }
         Ok(())
+    }
+}
+
+impl SeqInfo {
+    /// What the bytes that [`Context::save_seq`] wrote are.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if they are no saved sequence.
+    pub fn of(saved: &[u8]) -> Result<Self> {
+        read_header(Part::Whole, &mut &saved[..])
     }
 }
 

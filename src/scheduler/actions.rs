@@ -4,7 +4,8 @@ use super::checkpoints::Checkpoints;
 use super::saved::{Limits, SavedSlot};
 use super::worker::Worker;
 use super::{Handle, Scheduler};
-use crate::{Error, Result};
+use crate::engine::SeqInfo;
+use crate::{Error, LoraSet, Result};
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -72,7 +73,7 @@ impl Scheduler {
     }
 
     /// Replaces what an idle slot holds by a file that [`save_slot`](Self::save_slot) wrote. A file that is none, is
-    /// damaged, or is of another model, other KV types or another version of the codec leaves the slot as it is; a state
+    /// damaged, or is of another model, other KV types, another version of the codec or LoRA adapters that are not loaded leaves the slot as it is; a state
     /// that the engine refuses half-way, or that finds no room, leaves it empty. Blocks.
     ///
     /// # Errors
@@ -168,10 +169,10 @@ impl Worker {
 
     fn save(&mut self, slot: usize) -> Result<SavedSlot, SlotError> {
         let slot = &self.slots[slot];
-        let mut state = Vec::new();
-        if !slot.cached.is_empty() {
-            self.context.save_seq(slot.seq, &mut state)?;
-        }
+        let state = match slot.cached.is_empty() {
+            true => Vec::new(),
+            false => slot.save(&mut self.context)?,
+        };
         Ok(SavedSlot {
             tokens: slot.cached.clone(),
             checkpoints: slot.checkpoints.clone(),
@@ -184,9 +185,10 @@ impl Worker {
             self.erase(slot);
             return Ok(());
         }
+        let loras = LoraSet::of_saved(&SeqInfo::of(&saved.state)?.loras, self.context.model())?;
         self.free_cells(saved.tokens.len(), slot);
         let none = Checkpoints::default(); // not before it is known that there is room for them
-        self.slots[slot].load(&mut self.context, saved.tokens, none, &saved.state)?;
+        self.slots[slot].load(&mut self.context, saved.tokens, loras, none, &saved.state)?;
         if let Some(policy) = self.policy {
             for checkpoint in saved.checkpoints.iter() {
                 self.keep_checkpoint(slot, checkpoint.clone(), policy.most);

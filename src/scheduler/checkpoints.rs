@@ -165,7 +165,11 @@ impl Worker {
                 continue;
             }
             let mut state = Vec::new();
-            match self.context.save_checkpoint(slot.seq, &mut state) {
+            let saved = self
+                .context
+                .set_loras(&slot.loras)
+                .and_then(|()| self.context.save_checkpoint(slot.seq, &mut state));
+            match saved {
                 Ok(_) => self.keep_checkpoint(number, Checkpoint { n, state: state.into() }, policy.most),
                 Err(error) => tracing::warn!("no checkpoint is kept after {n} tokens of a prompt: {error}"),
             }

@@ -1,7 +1,7 @@
 //! What is asked of the scheduler, and what it tells.
 
 use crate::generate::{FinishReason, GenParams, Piece};
-use crate::{CancelToken, Error, Token};
+use crate::{CancelToken, Error, LoraSet, Token};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -13,6 +13,8 @@ pub struct Job {
     pub prompt: Vec<Token>,
     /// How to generate; its cancel token ends the job at any stage.
     pub params: GenParams,
+    /// LoRA adapters that it is computed with.
+    pub loras: LoraSet,
     /// Use what the cache already holds of the prompt.
     pub reuse_prefix: bool,
     /// Tell how much of the prompt is computed, after every step.

@@ -5,6 +5,9 @@
 //! cache in main memory does not know; in a unified cache slots share the cells of what they have in common. A job whose
 //! prompt begins like one that is being computed waits for that. Sliding windows and recurrent states, which cannot be cut
 //! back, go back to checkpoints.
+//!
+//! Jobs may have LoRA adapters of their own. Batches are of one set of adapters, which take turns, and what was computed under
+//! one set is never the beginning of a job under another.
 
 mod actions;
 mod cells;
@@ -15,6 +18,7 @@ mod place;
 mod prompts;
 mod saved;
 mod slot;
+mod turns;
 mod worker;
 
 pub use actions::{SlotError, SlotTransfer};
@@ -241,6 +245,12 @@ impl Scheduler {
     }
 
     fn admit(&self, job: &Job) -> Result<MutexGuard<'_, State>, SubmitError> {
+        if let Some((adapter, _)) = job.loras.iter().find(|(adapter, _)| !adapter.is_of(&self.0.model)) {
+            return Err(SubmitError::Refused(Error::Invalid(format!(
+                "LoRA adapter {} was loaded for another model than this scheduler's",
+                adapter.path().display()
+            ))));
+        }
         let n_prompt = job.prompt.len();
         if n_prompt == 0 {
             return Err(SubmitError::Refused(Error::Invalid("the prompt has no tokens".into())));

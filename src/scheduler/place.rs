@@ -5,7 +5,7 @@ use super::job::{Hold, Queued};
 use super::prompts::Entry;
 use super::slot::{Slot, common_prefix};
 use super::worker::Worker;
-use crate::Token;
+use crate::{LoraSet, Token};
 use std::cmp::Reverse;
 use std::time::Duration;
 
@@ -46,12 +46,12 @@ impl Worker {
         state.queue.remove(at)
     }
 
-    /// Makes the cache of an idle slot hold as much as possible of the beginning of `prompt`, and nothing else; returns its
-    /// number. `None`: all are busy.
-    pub(super) fn prepare(&mut self, prompt: &[Token], reuse: bool) -> Option<usize> {
+    /// Makes the cache of an idle slot hold as much as possible of the beginning of `prompt` as computed with `loras`, and
+    /// nothing else; returns its number. `None`: all are busy.
+    pub(super) fn prepare(&mut self, prompt: &[Token], loras: &LoraSet, reuse: bool) -> Option<usize> {
         // the last token is computed in any case: its logits are needed
         let wanted = if reuse { prompt.len() - 1 } else { 0 };
-        let place = self.place(prompt, wanted)?;
+        let place = self.place(prompt, loras, wanted)?;
         let kept_here = match place.from {
             Source::Own => place.keep,
             _ => 0,
@@ -66,11 +66,14 @@ impl Worker {
             }
             Source::Cache(number) => self.unstash(place.slot, number, place.keep),
         }
+        self.slots[place.slot].loras = loras.clone();
         Some(place.slot)
     }
 
-    fn place(&mut self, prompt: &[Token], wanted: usize) -> Option<Place> {
-        let known: Vec<usize> = (0..self.slots.len()).map(|i| self.known(i, prompt, wanted)).collect();
+    fn place(&mut self, prompt: &[Token], loras: &LoraSet, wanted: usize) -> Option<Place> {
+        let known: Vec<usize> = (0..self.slots.len())
+            .map(|i| self.known(i, prompt, loras, wanted))
+            .collect();
         let slots = &self.slots;
         let idle = || (0..slots.len()).filter(|&i| slots[i].running.is_none());
         let best = idle().max_by_key(|&i| (known[i], Reverse(slots[i].last_used)))?;
@@ -101,7 +104,7 @@ impl Worker {
                 keep: known[best],
             },
         };
-        if let Some((number, keep)) = self.in_cache(prompt, wanted, place.keep) {
+        if let Some((number, keep)) = self.in_cache(prompt, loras, wanted, place.keep) {
             place = Place {
                 slot: spare,
                 from: Source::Cache(number),
@@ -112,18 +115,21 @@ impl Worker {
     }
 
     /// Tokens of the beginning of `prompt`, `wanted` at most, that a slot holds and can be cut back to.
-    fn known(&mut self, slot: usize, prompt: &[Token], wanted: usize) -> usize {
+    fn known(&mut self, slot: usize, prompt: &[Token], loras: &LoraSet, wanted: usize) -> usize {
         let slot = &self.slots[slot];
+        if slot.loras != *loras {
+            return 0;
+        }
         let common = common_prefix(&slot.cached, prompt).min(wanted);
         slot.reach(&mut self.context, common)
     }
 
     /// The cached prompt that is worth loading instead of computing what `have` tokens leave, and what it knows.
-    fn in_cache(&self, prompt: &[Token], wanted: usize, have: usize) -> Option<(usize, usize)> {
+    fn in_cache(&self, prompt: &[Token], loras: &LoraSet, wanted: usize, have: usize) -> Option<(usize, usize)> {
         if wanted == 0 {
             return None;
         }
-        let (number, keep) = self.prompts.best(prompt, wanted, self.removable)?;
+        let (number, keep) = self.prompts.best(prompt, loras, wanted, self.removable)?;
         let gain = keep.checked_sub(have).filter(|&gain| gain >= WORTHWHILE)?;
         let loading = Duration::from_secs_f64(self.prompts.size(number)? as f64 / LOADING);
         let cheaper = self.pace.estimate(gain).is_none_or(|computing| loading < computing);
@@ -135,20 +141,21 @@ impl Worker {
         let slot = &self.slots[number];
         let len = slot.cached.len();
         let lost = len - keep.min(len);
-        let elsewhere = |other: &Slot| other.seq != slot.seq && other.cached.starts_with(&slot.cached);
+        let elsewhere =
+            |other: &Slot| other.seq != slot.seq && other.loras == slot.loras && other.cached.starts_with(&slot.cached);
         if lost < WORTHWHILE
             || lost <= keep
             || !self.prompts.takes((len as f64 * self.bytes_per_token) as u64)
-            || self.prompts.has(&slot.cached)
+            || self.prompts.has(&slot.cached, &slot.loras)
             || self.slots.iter().any(elsewhere)
         {
             return;
         }
-        let mut state = Vec::new();
-        match self.context.save_seq(slot.seq, &mut state) {
-            Ok(_) => {
+        match slot.save(&mut self.context) {
+            Ok(state) => {
                 self.prompts.store(Entry {
                     tokens: slot.cached.clone(),
+                    loras: slot.loras.clone(),
                     checkpoints: slot.checkpoints.clone(),
                     state,
                 });
@@ -163,8 +170,8 @@ impl Worker {
         let Some(entry) = self.prompts.take(number) else { return };
         self.free_cells(entry.tokens.len(), slot);
         let slot = &mut self.slots[slot];
-        let (tokens, checkpoints) = (entry.tokens.clone(), entry.checkpoints.clone());
-        match slot.load(&mut self.context, tokens, checkpoints, &entry.state) {
+        let (tokens, loras, checkpoints) = (entry.tokens.clone(), entry.loras.clone(), entry.checkpoints.clone());
+        match slot.load(&mut self.context, tokens, loras, checkpoints, &entry.state) {
             Ok(()) => {
                 slot.cut(&mut self.context, keep);
                 self.prompts.put_back(entry, slot.cached.len());
@@ -220,12 +227,21 @@ fn judge(queued: &Queued, slots: &[Slot], shares: bool) -> Hold {
         Hold::Unjudged if !shares || !queued.job.reuse_prefix => Hold::Released,
         Hold::Unjudged => {
             let prompt = &queued.job.prompt;
-            let have = slots.iter().map(|slot| common_prefix(&slot.cached, prompt)).max();
-            let computing = slots.iter().enumerate().filter_map(|(i, slot)| {
-                let running = slot.running.as_ref().filter(|running| !running.is_decoding())?;
-                let n = common_prefix(running.prompt(), prompt).min(prompt.len() - 1);
-                Some((n, i))
-            });
+            let alike = |slot: &&Slot| slot.loras == queued.job.loras;
+            let have = slots
+                .iter()
+                .filter(alike)
+                .map(|slot| common_prefix(&slot.cached, prompt))
+                .max();
+            let computing = slots
+                .iter()
+                .enumerate()
+                .filter(|(_, slot)| alike(slot))
+                .filter_map(|(i, slot)| {
+                    let running = slot.running.as_ref().filter(|running| !running.is_decoding())?;
+                    let n = common_prefix(running.prompt(), prompt).min(prompt.len() - 1);
+                    Some((n, i))
+                });
             match computing.max() {
                 Some((n, slot)) if n >= have.unwrap_or(0) + WORTHWHILE => Hold::Until {
                     slot,

@@ -3,7 +3,7 @@
 
 use super::checkpoints::{Checkpoint, Checkpoints};
 use super::slot::common_prefix;
-use crate::Token;
+use crate::{LoraSet, Token};
 use std::collections::VecDeque;
 
 /// What the prompt cache holds and has done.
@@ -42,6 +42,8 @@ impl PromptCacheStatus {
 pub(super) struct Entry {
     pub(super) tokens: Vec<Token>,
     pub(super) checkpoints: Checkpoints,
+    /// The adapters that it was computed with.
+    pub(super) loras: LoraSet,
     pub(super) state: Vec<u8>,
 }
 
@@ -87,9 +89,11 @@ impl PromptCache {
         self.limit.is_none_or(|limit| bytes <= limit)
     }
 
-    /// Whether all of `tokens` are in one of the prompts.
-    pub(super) fn has(&self, tokens: &[Token]) -> bool {
-        self.entries.iter().any(|entry| entry.tokens.starts_with(tokens))
+    /// Whether all of `tokens` are in one of the prompts, computed with `loras`.
+    pub(super) fn has(&self, tokens: &[Token], loras: &LoraSet) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| entry.loras == *loras && entry.tokens.starts_with(tokens))
     }
 
     /// Bytes it may hold; `None`: no limit.
@@ -102,7 +106,8 @@ impl PromptCache {
         if !self.takes(entry.bytes() + Checkpoints::bytes(entry.checkpoints.iter())) {
             return;
         }
-        self.entries.retain(|old| !entry.tokens.starts_with(&old.tokens));
+        self.entries
+            .retain(|old| old.loras != entry.loras || !entry.tokens.starts_with(&old.tokens));
         self.entries.push_back(entry);
         self.stored += 1;
         while self.limit.is_some_and(|limit| self.bytes() > limit) && self.drop_oldest() {}
@@ -113,14 +118,25 @@ impl PromptCache {
         self.entries.pop_front().is_some()
     }
 
-    /// The prompt of which a slot can hold most of the first `wanted` tokens of `prompt`: its number, and how many. One
+    /// The prompt computed with `loras` of which a slot can hold most of the first `wanted` tokens of `prompt`: its number, and how many. One
     /// that is not `removable` is cut where it has checkpoints only.
-    pub(super) fn best(&self, prompt: &[Token], wanted: usize, removable: bool) -> Option<(usize, usize)> {
+    pub(super) fn best(
+        &self,
+        prompt: &[Token],
+        loras: &LoraSet,
+        wanted: usize,
+        removable: bool,
+    ) -> Option<(usize, usize)> {
         let reach = |(number, entry): (usize, &Entry)| {
             let common = common_prefix(&entry.tokens, prompt).min(wanted);
             (number, entry.reach(common, removable))
         };
-        self.entries.iter().enumerate().map(reach).max_by_key(|&(_, n)| n)
+        let alike = self
+            .entries
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| entry.loras == *loras);
+        alike.map(reach).max_by_key(|&(_, n)| n)
     }
 
     /// Takes a prompt out, to load it: [`put_back`](Self::put_back) it if that goes well.
@@ -173,12 +189,13 @@ impl PromptCache {
 #[cfg(test)]
 mod tests {
     use super::{Entry, PromptCache};
-    use crate::Token;
     use crate::scheduler::checkpoints::{Checkpoint, Checkpoints};
+    use crate::{LoraSet, Token};
 
     fn entry(tokens: Vec<Token>, state: usize) -> Entry {
         Entry {
             tokens,
+            loras: LoraSet::default(),
             checkpoints: Checkpoints::default(),
             state: vec![0; state],
         }
@@ -199,7 +216,8 @@ mod tests {
         let first = cache.take(0).expect("three entries");
         cache.put_back(first, 10);
         cache.store(entry(vec![4; 10], 60));
-        assert!(cache.has(&[1; 10]) && !cache.has(&[2; 10]) && cache.has(&[4; 5]));
+        let has = |tokens: &[Token]| cache.has(tokens, &LoraSet::default());
+        assert!(has(&[1; 10]) && !has(&[2; 10]) && has(&[4; 5]));
         assert_eq!(cache.status().bytes, 300);
         assert_eq!(cache.status().bytes_per_token(), Some(10.0));
     }
@@ -209,7 +227,10 @@ mod tests {
         let mut cache = three();
         cache.store(entry(vec![1; 15], 40));
         assert_eq!(cache.status().entries, 3);
-        assert_eq!(cache.best(&[1; 12], 12, true).map(|(_, n)| n), Some(12));
+        assert_eq!(
+            cache.best(&[1; 12], &LoraSet::default(), 12, true).map(|(_, n)| n),
+            Some(12)
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::cells::Cells;
 use super::checkpoints::{Checkpoints, Policy};
 use super::job::{JobEvent, JobSink, JobStats, Queued};
 use crate::generate::{FinishReason, Generation, Piece, keep_prefix, prefix_to_keep};
-use crate::{Batch, CancelToken, Context, Error, Result, Token};
+use crate::{Batch, CancelToken, Context, Error, LoraSet, Result, Token};
 use std::time::Instant;
 
 /// A slot, at one instant.
@@ -37,6 +37,8 @@ pub(super) struct Slot {
     pub(super) seq: i32,
     /// What the cache holds of this sequence, by position.
     pub(super) cached: Vec<Token>,
+    /// The adapters that this was computed with, and the running job is.
+    pub(super) loras: LoraSet,
     pub(super) cells: Cells,
     /// Places within `cached` that the sequence can go back to where it cannot be cut.
     pub(super) checkpoints: Checkpoints,
@@ -119,6 +121,7 @@ impl Slot {
         Self {
             seq,
             cached: Vec::new(),
+            loras: LoraSet::default(),
             cells: Cells::default(),
             checkpoints: Checkpoints::default(),
             went_back: 0,
@@ -335,7 +338,11 @@ impl Slot {
     /// does not take it, nothing is left: what is computed again cannot be wrong.
     fn go_back(&mut self, context: &mut Context, n: usize) -> usize {
         if let Some(checkpoint) = self.checkpoints.best(n) {
-            match context.load_checkpoint(self.seq, &checkpoint.state[..]) {
+            // a checkpoint says under which adapters it was computed
+            let loaded = context
+                .set_loras(&self.loras)
+                .and_then(|()| context.load_checkpoint(self.seq, &checkpoint.state[..]));
+            match loaded {
                 Ok(info) if info.last_position.map_or(0, |last| last as usize + 1) == checkpoint.n => {
                     self.went_back += 1;
                     return checkpoint.n;
@@ -366,7 +373,16 @@ impl Slot {
         self.cut(context, n);
     }
 
-    /// Replaces what this idle slot holds by a saved state of `tokens`, and the checkpoints within them.
+    /// Writes what this slot holds as a saved state.
+    pub(super) fn save(&self, context: &mut Context) -> Result<Vec<u8>> {
+        context.set_loras(&self.loras)?; // the state says under which it was computed
+        let mut state = Vec::new();
+        context.save_seq(self.seq, &mut state)?;
+        Ok(state)
+    }
+
+    /// Replaces what this idle slot holds by a saved state of `tokens`, which was computed with `loras`, and the
+    /// checkpoints within them.
     ///
     /// # Errors
     /// As [`Context::load_seq`], and [`Error::Invalid`] for a state of other tokens. When the state is of another model or
@@ -375,9 +391,11 @@ impl Slot {
         &mut self,
         context: &mut Context,
         tokens: Vec<Token>,
+        loras: LoraSet,
         checkpoints: Checkpoints,
         state: &[u8],
     ) -> Result<()> {
+        context.set_loras(&loras)?;
         let loaded = context.load_seq(self.seq, state);
         let last = context.memory().positions(self.seq).map(|(_, last)| last);
         let untouched = last.map_or(0, |last| last as usize + 1) == self.cached.len();
@@ -388,6 +406,7 @@ impl Slot {
                 self.checkpoints = checkpoints;
                 self.checkpoints.cut(tokens.len());
                 self.cached = tokens;
+                self.loras = loras;
                 self.last_used = Instant::now();
                 Ok(())
             }

@@ -6,9 +6,10 @@ use super::job::Queued;
 use super::pace::{Company, Pace};
 use super::prompts::{PromptCache, PromptCacheStatus};
 use super::slot::{Running, Slot, is_full};
+use super::turns::Turns;
 use super::{SchedulerConfig, Shared};
 use crate::generate::FinishReason;
-use crate::{Batch, Context, Error};
+use crate::{Batch, Context, Error, LoraSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,6 +27,7 @@ pub(super) struct Worker {
     pub(super) policy: Option<Policy>,
     pub(super) bytes_per_token: f64,
     batch: Batch,
+    turns: Turns,
 }
 
 impl Worker {
@@ -51,6 +53,7 @@ impl Worker {
             bytes_per_token: context.kv_bytes().cache() as f64 / f64::from(context.n_ctx().max(1)),
             slots,
             batch: Batch::new(most),
+            turns: Turns::default(),
             context,
         }
     }
@@ -132,7 +135,7 @@ impl Worker {
         while self.slots.iter().any(|slot| slot.running.is_none()) {
             let Some(queued) = self.next_job() else { break };
             any = true;
-            if let Some(slot) = self.prepare(&queued.job.prompt, queued.job.reuse_prefix) {
+            if let Some(slot) = self.prepare(&queued.job.prompt, &queued.job.loras, queued.job.reuse_prefix) {
                 self.slots[slot].begin(&mut self.context, queued, self.policy.as_ref());
             }
         }
@@ -140,8 +143,9 @@ impl Worker {
     }
 
     fn step(&mut self) {
+        let Some(loras) = self.next_loras() else { return };
         self.take_checkpoints();
-        self.fill_batch();
+        self.fill_batch(&loras);
         if self.batch.is_empty() {
             return;
         }
@@ -161,7 +165,10 @@ impl Worker {
         }
         self.context.set_cancel(Some(token));
         let start = Instant::now();
-        let result = self.context.decode(&self.batch);
+        let result = self
+            .context
+            .set_loras(&loras)
+            .and_then(|()| self.context.decode(&self.batch));
         self.shared.lock().computing = None;
         if result.is_ok() {
             self.pace.took(self.batch.len(), start.elapsed());
@@ -198,15 +205,28 @@ impl Worker {
         }
     }
 
-    /// Answers being written come first, one token each; prompts share the rest evenly, so that a short one does not wait
-    /// for a long one.
-    fn fill_batch(&mut self) {
+    /// The adapters of the next batch.
+    fn next_loras(&mut self) -> Option<LoraSet> {
+        let waiting = |slot: &Slot| slot.pending() > 0;
+        let slots: Vec<_> = self
+            .slots
+            .iter()
+            .map(|slot| waiting(slot).then_some(&slot.loras))
+            .collect();
+        self.turns.next(&slots).cloned()
+    }
+
+    /// Slots with other adapters than `loras` wait. Of the rest, answers being written come first, one token each; prompts
+    /// share what is left evenly, so that a short one does not wait for a long one.
+    fn fill_batch(&mut self, loras: &LoraSet) {
         self.batch.clear();
         let budget = self.pace.budget(self.company());
         let most = self.context.n_batch() as usize;
         let mut prompts = Vec::new();
         for (i, slot) in self.slots.iter_mut().enumerate() {
-            if slot.running.is_some() && !slot.is_decoding() {
+            if slot.loras != *loras {
+                slot.fill(&mut self.batch, 0);
+            } else if slot.running.is_some() && !slot.is_decoding() {
                 prompts.push(i);
             } else {
                 let room = most - self.batch.len();

@@ -1,6 +1,7 @@
 //! Models, contexts and comparisons that the engine contract tests share.
 #![allow(dead_code)] // each test program uses its part
 
+pub mod adapter;
 pub mod child;
 pub mod scheduling;
 pub mod slot_file;

@@ -4,7 +4,7 @@
 use super::tiny;
 use llama_turboquant::generate::GenParams;
 use llama_turboquant::scheduler::{Job, JobEvent, JobSink, JobStats, Scheduler, SchedulerConfig, SlotState};
-use llama_turboquant::{CancelToken, ContextConfig, Error, KvCacheConfig, KvType, Model, Token};
+use llama_turboquant::{CancelToken, ContextConfig, Error, KvCacheConfig, KvType, LoraSet, Model, Token};
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -80,6 +80,11 @@ pub fn submit(scheduler: &Scheduler, prompt: &[Token], n: usize) -> Running {
 }
 
 pub fn submit_with(scheduler: &Scheduler, prompt: &[Token], n: usize, reuse_prefix: bool) -> Running {
+    submit_under(scheduler, prompt, n, LoraSet::default(), reuse_prefix)
+}
+
+/// The same with these adapters.
+pub fn submit_under(scheduler: &Scheduler, prompt: &[Token], n: usize, loras: LoraSet, reuse_prefix: bool) -> Running {
     let (sender, events) = channel();
     let cancel = CancelToken::new();
     let mut params = GenParams::greedy().max_tokens(n).cancel(cancel.clone());
@@ -91,6 +96,7 @@ pub fn submit_with(scheduler: &Scheduler, prompt: &[Token], n: usize, reuse_pref
     let job = Job {
         prompt: prompt.to_vec(),
         params,
+        loras,
         reuse_prefix,
         progress: true,
         sink: JobSink::new(sink),

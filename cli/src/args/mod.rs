@@ -7,6 +7,7 @@ pub mod gate;
 pub mod lists;
 pub mod llama;
 pub mod log;
+pub mod lora;
 pub mod measure;
 pub mod needle;
 pub mod perplexity;
@@ -134,6 +135,8 @@ pub struct RunArgs {
     pub remote: store::RemoteArgs,
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub lora: lora::LoraArgs,
     #[command(flatten)]
     pub sampling: SamplingArgs,
 }

@@ -1,5 +1,6 @@
 //! Options of `serve`. They have llama-server's names where it has them.
 
+use super::lora::ServeLoraArgs;
 use super::pool::PoolArgs;
 use super::store::RemoteArgs;
 use super::{ModelArgs, SamplingArgs, SlotArgs};
@@ -27,6 +28,8 @@ pub struct ServeArgs {
     pub slots: SlotArgs,
     #[command(flatten, next_help_heading = "Model and cache")]
     pub model: ModelArgs,
+    #[command(flatten, next_help_heading = "LoRA adapters")]
+    pub lora: ServeLoraArgs,
     #[command(flatten, next_help_heading = "Requests that leave it open")]
     pub answers: AnswerArgs,
     #[command(flatten)]

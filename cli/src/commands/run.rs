@@ -2,6 +2,7 @@
 
 use crate::args::RunArgs;
 use crate::interrupt::{Interrupt, exit_code};
+use crate::loras::LoraFiles;
 use crate::settings::{ModelSettings, human_bytes, sampling};
 use anyhow::{Context as _, Result, bail};
 use llama_turboquant::engine::chat::{ChatRequest, ChatTemplate};
@@ -40,7 +41,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         tracing::info!("the model has no chat template: the prompt is continued as text");
         None
     };
-    let context = settings.create_context(&model)?;
+    let mut context = settings.create_context(&model)?;
+    let loras = LoraFiles::from(&args.lora).load(&model)?;
+    context.set_loras(&loras)?;
     tracing::info!(
         "{} tokens of context, KV cache {}/{}: {}",
         context.n_ctx_seq(),

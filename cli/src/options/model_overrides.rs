@@ -2,10 +2,11 @@
 
 use super::file::{Value, unknown_key};
 use crate::args::ModelArgs;
+use crate::loras::LoraFile;
 use std::path::PathBuf;
 
 /// Options for one model, which replace those for all. `None`: as for all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ModelOverrides {
     /// The name of the model, as clients and `turboquant list` have it.
     pub name: String,
@@ -35,12 +36,16 @@ pub struct ModelOverrides {
     pub batch_size: Option<u32>,
     /// `ubatch-size`.
     pub ubatch_size: Option<u32>,
+    /// `lora`: LoRA adapters that are loaded with it, applied in full.
+    pub lora: Vec<PathBuf>,
+    /// `lora-scaled`: the same with a scale each, as in `style.gguf:0.5`.
+    pub lora_scaled: Vec<LoraFile>,
     /// `keep-alive`: how long it stays loaded, as in requests of Ollama.
     pub keep_alive: Option<String>,
 }
 
 /// Keys of a model's table.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 16] = [
     "alias",
     "model",
     "ctx-size",
@@ -54,6 +59,8 @@ const KEYS: [&str; 14] = [
     "threads-batch",
     "batch-size",
     "ubatch-size",
+    "lora",
+    "lora-scaled",
     "keep-alive",
 ];
 
@@ -71,16 +78,21 @@ impl ModelOverrides {
     /// # Errors
     /// An unknown key, a value of a wrong type.
     pub fn set(&mut self, key: &str, value: &Value) -> Result<(), String> {
-        let text = || match value {
-            Value::Text(text) => Ok(Some(text.clone())),
+        let one_text = |value: &Value| match value {
+            Value::Text(text) => Ok(text.clone()),
             other => Err(format!("`{key}` takes a string, not {}", other.kind())),
         };
+        let text = || one_text(value).map(Some);
         let number = || match value {
             Value::Integer(text) => match text.parse() {
                 Ok(number) => Ok(Some(number)),
                 Err(_) => Err(format!("`{key}` takes a number from 0 to {}, not {text}", u32::MAX)),
             },
             other => Err(format!("`{key}` takes a whole number, not {}", other.kind())),
+        };
+        let texts = || match value {
+            Value::List(values) => values.iter().map(one_text).collect(),
+            value => Ok(vec![one_text(value)?]),
         };
         match key {
             "alias" => self.alias = text()?,
@@ -96,6 +108,11 @@ impl ModelOverrides {
             "threads-batch" => self.threads_batch = number()?,
             "batch-size" => self.batch_size = number()?,
             "ubatch-size" => self.ubatch_size = number()?,
+            "lora" => self.lora = texts()?.into_iter().map(PathBuf::from).collect(),
+            "lora-scaled" => {
+                let files: Result<_, String> = texts()?.iter().map(|text| LoraFile::scaled(text)).collect();
+                self.lora_scaled = files?;
+            }
             "keep-alive" => self.keep_alive = Some(value.text()),
             other => return Err(unknown_key(other, KEYS.iter().map(|key| (*key).to_owned()))),
         }

@@ -24,6 +24,9 @@ pub(super) const HONOURED: &[Flag] = &[
     flag(&["--frequency-penalty"], &[], 1, "LLAMA_ARG_FREQUENCY_PENALTY", Ours("frequency-penalty")),
     flag(&["--host"], &[], 1, "LLAMA_ARG_HOST", Ours("host")),
     flag(&["--ignore-eos"], &[], 0, "", Ours("ignore-eos")),
+    flag(&["--lora"], &[], 1, "", Ours("lora")),
+    flag(&["--lora-init-without-apply"], &[], 0, "", Ours("lora-init-without-apply")),
+    flag(&["--lora-scaled"], &[], 1, "", Ours("lora-scaled")),
     // there it is off unless it is asked for, so it has no opposite
     flag(&["--metrics"], &["--no-metrics"], 0, "LLAMA_ARG_ENDPOINT_METRICS", Switch("metrics")),
     flag(&["--min-p"], &[], 1, "LLAMA_ARG_MIN_P", Ours("min-p")),

@@ -119,11 +119,6 @@ pub(super) const REFUSED: &[Refusal] = &[
         (&["--log-file"], 1, "LLAMA_ARG_LOG_FILE"),
         (&["--log-prompts-dir"], 1, ""),
     ]),
-    ("LoRA adapters are not served yet; merge it into the model with llama-export-lora", &[
-        (&["--lora"], 1, ""),
-        (&["--lora-init-without-apply"], 0, ""),
-        (&["--lora-scaled"], 1, ""),
-    ]),
     ("tools are run by clients, not by this server", &[
         (&["--mcp-servers-config"], 1, "LLAMA_ARG_MCP_SERVERS_CONFIG"),
         (&["--mcp-servers-json"], 1, "LLAMA_ARG_MCP_SERVERS_JSON"),

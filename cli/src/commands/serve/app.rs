@@ -36,6 +36,7 @@ pub fn app(state: AppState) -> Router {
         .merge(routes::completions::router())
         .merge(routes::completion::router())
         .merge(routes::slot_actions::router())
+        .merge(routes::lora_adapters::router())
         .merge(routes::infill::router())
         .merge(routes::embeddings::router())
         .merge(routes::rerank::router())

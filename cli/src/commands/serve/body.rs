@@ -1,4 +1,4 @@
-//! Request bodies: any content type, one JSON object, typed access to its fields.
+//! Request bodies: any content type, one JSON object or list, typed access to its fields.
 
 use std::ops::RangeInclusive;
 
@@ -13,10 +13,11 @@ use crate::commands::serve::error::ApiError;
 #[derive(Clone, Debug)]
 pub struct Body(pub Map<String, Value>);
 
-impl<S: Send + Sync> FromRequest<S> for Body {
-    type Rejection = ApiError;
+/// A body of any shape.
+struct Json(Value);
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+impl Json {
+    async fn from_request<S: Send + Sync>(request: Request, state: &S) -> Result<Self, ApiError> {
         let bytes = Bytes::from_request(request, state)
             .await
             .map_err(|rejection| match rejection.status() {
@@ -31,12 +32,34 @@ impl<S: Send + Sync> FromRequest<S> for Body {
         if bytes.is_empty() {
             return Err(ApiError::invalid("missing request body"));
         }
-        match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(fields)) => Ok(Self(fields)),
-            Ok(_) => Err(ApiError::invalid("the request body must be a JSON object")),
-            Err(error) => Err(ApiError::invalid(format!(
-                "the request body is not valid JSON: {error}"
-            ))),
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| ApiError::invalid(format!("the request body is not valid JSON: {error}")))
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        match Json::from_request(request, state).await?.0 {
+            Value::Object(fields) => Ok(Self(fields)),
+            _ => Err(ApiError::invalid("the request body must be a JSON object")),
+        }
+    }
+}
+
+/// The same for a body that is a list.
+#[derive(Clone, Debug)]
+pub struct List(pub Vec<Value>);
+
+impl<S: Send + Sync> FromRequest<S> for List {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        match Json::from_request(request, state).await?.0 {
+            Value::Array(values) => Ok(Self(values)),
+            _ => Err(ApiError::invalid("the request body must be a JSON array")),
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::commands::serve::defaults::{Defaults, chat_template};
 use crate::commands::serve::engine::Engine;
 use crate::commands::serve::on_offer::{OnOffer, limits};
 use crate::commands::serve::{AppState, interrupted, serve_all, start};
+use crate::loras::LoraFiles;
 use crate::options::Origin;
 use crate::settings::ModelSettings;
 use anyhow::{Context, Result, bail};
@@ -29,6 +30,7 @@ pub fn run(args: &ServeArgs, origin: &Origin) -> Result<ExitCode> {
     }
     let mut settings = ModelSettings::new(&args.model, args.serving.parallel)?;
     settings.chat_template = chat_template(args)?;
+    settings.loras = LoraFiles::from(&args.lora);
     let defaults = Defaults::new(args)?;
     let server_settings = start::settings(args)?;
     let connections = start::connections(&args.listen)?;
@@ -64,6 +66,12 @@ pub fn run(args: &ServeArgs, origin: &Origin) -> Result<ExitCode> {
             settings.engine.file = file.context("the download failed")??;
         }
         let offered = OnOffer::new(args, &origin.models, &settings)?;
+        if offered.start_up.is_none() && !settings.loras.is_empty() {
+            bail!(
+                "--lora and --lora-scaled are for the model of -m, and none is named; name it, or give a model of the folder its \
+                 adapters in the configuration file: [models.\"NAME\"] lora = [\"FILE\"]"
+            );
+        }
         let file = settings.engine.file.clone();
         let engine = Arc::new(Engine::new(offered.catalog, settings, limits, offered.start_up)?);
         let mut state = AppState::new(Arc::new(defaults.over(engine.clone())), server_settings);

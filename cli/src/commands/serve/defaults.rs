@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 use crate::args::serve::ServeArgs;
 use crate::commands::serve::backend::{
     Backend, BackendError, ChatJob, ChatPrompt, CompletionJob, Counts, Details, EmbedJob, Embeddings, EventStream,
-    Generation, Health, Inside, Offer, Opened, RerankJob, Running, Scores, SlotAction, SlotReport, TokenPiece,
-    TokenizeJob, Wanted,
+    Generation, Health, Inside, LoraScale, LoraStatus, Offer, Opened, RerankJob, Running, Scores, SlotAction,
+    SlotReport, TokenPiece, TokenizeJob, Wanted,
 };
 use crate::settings::sampling;
 
@@ -284,6 +284,14 @@ impl Backend for WithDefaults {
 
     fn slot(&self, model: &str, slot: u32, action: SlotAction) -> Result<SlotReport, BackendError> {
         self.backend.slot(model, slot, action)
+    }
+
+    fn loras(&self, model: &str) -> Result<Vec<LoraStatus>, BackendError> {
+        self.backend.loras(model)
+    }
+
+    fn scale_loras(&self, model: &str, scales: &[LoraScale]) -> Result<(), BackendError> {
+        self.backend.scale_loras(model, scales)
     }
 
     fn chat(&self, job: ChatJob) -> Result<EventStream, BackendError> {

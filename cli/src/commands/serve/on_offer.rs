@@ -10,6 +10,7 @@ use crate::commands::serve::engine::{FixedCatalog, Limits, PerModel, SlotSetting
 use crate::commands::serve::keep_alive;
 use crate::embedded;
 use crate::hub::Hub;
+use crate::loras::LoraFiles;
 use crate::options::ModelOverrides;
 use crate::settings::ModelSettings;
 use crate::store::{Catalog, Entry, Store};
@@ -116,11 +117,13 @@ pub fn limits(args: &ServeArgs, models: &[ModelOverrides]) -> Result<Limits> {
 fn per_model(args: &ServeArgs, models: &[ModelOverrides]) -> Result<BTreeMap<String, PerModel>> {
     let settings = |model: &ModelOverrides| -> Result<PerModel> {
         let keep_alive = model.keep_alive.as_deref().map(keep_alive::from_text).transpose();
+        let mut settings = ModelSettings::new(
+            &model.over(&args.model),
+            model.parallel.unwrap_or(args.serving.parallel),
+        )?;
+        settings.loras = LoraFiles::new(model.lora.clone(), model.lora_scaled.clone());
         Ok(PerModel {
-            settings: ModelSettings::new(
-                &model.over(&args.model),
-                model.parallel.unwrap_or(args.serving.parallel),
-            )?,
+            settings,
             keep_alive: keep_alive.map_err(anyhow::Error::msg)?,
         })
     };

@@ -371,6 +371,7 @@ pub fn card(id: &str) -> ModelCard {
             tools: true,
             ..Abilities::default()
         },
+        loras: 0,
     }
 }
 

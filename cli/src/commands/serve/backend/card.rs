@@ -31,6 +31,8 @@ pub struct ModelCard {
     pub kv: KvCard,
     /// What the model can do.
     pub abilities: Abilities,
+    /// LoRA adapters that are loaded with it; their numbers are below this one.
+    pub loras: u32,
 }
 
 impl ModelCard {

@@ -3,6 +3,8 @@
 use llama_turboquant::engine::sampler::SamplingParams;
 use serde_json::{Map, Value, json};
 
+use super::LoraScale;
+
 /// A chat to continue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChatJob {
@@ -127,6 +129,9 @@ pub struct Generation {
     pub constraint: Constraint,
     /// Whether to reuse a cached prefix of the prompt.
     pub cache_prompt: bool,
+    /// LoRA adapters to apply, each at most once, in place of those for all requests; None: those. Whichever of the model's are
+    /// not named are not applied.
+    pub lora: Option<Vec<LoraScale>>,
     /// Whether to tell how far the processing of the prompt has come.
     pub return_progress: bool,
     /// Whether to go on past the model's end-of-text tokens.

@@ -9,6 +9,7 @@ mod card;
 mod event;
 mod inside;
 mod job;
+mod lora;
 mod offer;
 mod running;
 mod vectors;
@@ -24,6 +25,7 @@ pub use event::{
 pub use inside::{Counts, Inside, KvDevice, KvLayer};
 pub use job::{ChatJob, ChatPrompt, CompletionJob, Constraint, Generation, Infill, Prompt, TokenPiece, TokenizeJob};
 pub use llama_turboquant::CancelToken;
+pub use lora::{LoraScale, LoraStatus};
 pub use offer::{Abilities, Details, Offer};
 pub use running::{ModelMemory, PromptCacheUse, Running, SlotAction, SlotReport, SlotStatus};
 pub use vectors::{EmbedJob, Embeddings, RerankJob, Scores};
@@ -94,6 +96,17 @@ pub trait Backend: Send + Sync + 'static {
     /// Does something with a slot of a loaded model. Blocks; a busy slot is an error.
     fn slot(&self, _model: &str, _slot: u32, _action: SlotAction) -> Result<SlotReport, BackendError> {
         Err(BackendError::NotSupported("this backend does not save slots".into()))
+    }
+
+    /// The LoRA adapters of a loaded model, by number. Must not wait.
+    fn loras(&self, _model: &str) -> Result<Vec<LoraStatus>, BackendError> {
+        Ok(Vec::new())
+    }
+
+    /// Scales the adapters of a loaded model for the jobs from now on that have no `lora` of their own; those that are not named
+    /// are not applied.
+    fn scale_loras(&self, _model: &str, _scales: &[LoraScale]) -> Result<(), BackendError> {
+        Err(BackendError::NotSupported("this backend has no LoRA adapters".into()))
     }
 
     /// Starts a chat: the backend applies the model's template, and splits reasoning and tool calls

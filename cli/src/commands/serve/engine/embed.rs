@@ -6,7 +6,7 @@ use super::{backend_error, saturate};
 use crate::commands::serve::backend::{BackendError, EmbedJob, Embeddings, ModelMemory, Prompt, RerankJob, Scores};
 use llama_turboquant::embed::{Embedder, EmbedderConfig, Overlong};
 use llama_turboquant::engine::MemoryUse;
-use llama_turboquant::{Context, Error, Model, Pooling};
+use llama_turboquant::{Context, Error, LoraSet, Model, Pooling};
 use std::sync::{Mutex, Once, PoisonError};
 
 /// The embedder of a loaded model, or why it has none.
@@ -40,9 +40,10 @@ impl Vectors {
         *self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Embeds texts. Blocks.
-    pub(super) fn embed(&self, job: &EmbedJob) -> Result<Embeddings, BackendError> {
+    /// Embeds texts with these adapters. Blocks.
+    pub(super) fn embed(&self, job: &EmbedJob, loras: &LoraSet) -> Result<Embeddings, BackendError> {
         self.embedder()?.run(&job.cancel, |embedder| {
+            embedder.set_loras(loras).map_err(vector_error)?;
             self.note_pooling(embedder.model());
             let overlong = if job.truncate { Overlong::Cut } else { Overlong::Refuse };
             let tokens = |input: &Prompt| match input {
@@ -67,9 +68,10 @@ impl Vectors {
         })
     }
 
-    /// Scores documents. Blocks.
-    pub(super) fn rerank(&self, job: &RerankJob) -> Result<Scores, BackendError> {
+    /// Scores documents with these adapters. Blocks.
+    pub(super) fn rerank(&self, job: &RerankJob, loras: &LoraSet) -> Result<Scores, BackendError> {
         self.embedder()?.run(&job.cancel, |embedder| {
+            embedder.set_loras(loras).map_err(vector_error)?;
             let documents: Vec<&str> = job.documents.iter().map(String::as_str).collect();
             let answer = embedder.rank(&job.query, &documents, &job.cancel);
             self.measure(embedder)?;

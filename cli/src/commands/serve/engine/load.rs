@@ -7,6 +7,7 @@ use super::pool::Pool;
 use super::residents::{Loading, Resident, State};
 use super::slots::SlotSettings;
 use crate::commands::serve::backend::{BackendError, CancelToken, KeepAlive, Wanted, kv_cache_type};
+use crate::loras::LoraFiles;
 use crate::settings::{CacheType, ModelSettings, human_bytes};
 use crate::store::Entry;
 use llama_turboquant::kv::LayerTypes;
@@ -187,6 +188,13 @@ impl Pool {
         let mut settings = own.map_or(&self.settings, |own| &own.settings).clone();
         settings.chat_template.clone_from(&self.settings.chat_template);
         settings.engine = settings.engine.of(entry.file.clone());
+        // adapters are made for one model: those of the options are for the model of the options
+        if own.is_none_or(|own| own.settings.loras.is_empty()) {
+            settings.loras = match self.start_up.as_ref() == Some(&entry.name) {
+                true => self.settings.loras.clone(),
+                false => LoraFiles::default(),
+            };
+        }
         if let Some(n_ctx) = demand.n_ctx {
             settings.context.n_ctx = n_ctx;
         }

@@ -1,13 +1,15 @@
 //! One loaded model: its scheduler, its template, and the jobs it takes.
 
+use super::adapters::Adapters;
 use super::answer::{self, ChatAnswer, Part, TextAnswer};
 use super::embed::{self, Vectors};
 use super::score::Scorer;
 use super::slots::SlotSettings;
 use super::{RETRY_AFTER, backend_error, inside, request, saturate, submit_error};
 use crate::commands::serve::backend::{
-    Abilities, BackendError, ChatJob, ChatPrompt, CompletionJob, EventStream, Inside, KvCard, ModelCard, ModelMemory,
-    PartSender, PromptCacheUse, Running, SlotStatus, TextPiece, TokenPiece, TokenizeJob,
+    Abilities, BackendError, ChatJob, ChatPrompt, CompletionJob, EmbedJob, Embeddings, EventStream, Inside, KvCard,
+    ModelCard, ModelMemory, PartSender, PromptCacheUse, RerankJob, Running, Scores, SlotStatus, TextPiece, TokenPiece,
+    TokenizeJob,
 };
 use crate::commands::serve::state::unix_time;
 use crate::settings::{ModelSettings, human_bytes};
@@ -51,6 +53,7 @@ pub(super) struct Loaded {
     pub(super) kv: Vec<LayerTypes>,
     pub(super) memory: ModelMemory,
     pub(super) slots: SlotSettings,
+    pub(super) adapters: Adapters,
     pub(super) vectors: Vectors,
     scorer: Scorer,
 }
@@ -76,11 +79,13 @@ impl Loaded {
             None if model.meta().chat_template => Some(ChatTemplate::from_model(&model)?),
             None => None,
         };
+        let adapters = Adapters::load(&settings.loras, &model)?;
         let context = settings.create_context(&model)?;
-        let memory = occupied(&context)?;
+        let memory = with_adapters(occupied(&context)?, &adapters);
         let mut card = card(name, &model, &context, template.as_ref())?;
         // whatever else is known of it: the engine would assert on prompts longer than a batch
         card.abilities.completion &= memory.kv > 0;
+        card.loras = adapters.count();
         let kv = context.kv().layers.clone();
         Ok(Self {
             inside: inside::look(&model, &context, template.as_ref())?,
@@ -96,6 +101,7 @@ impl Loaded {
                 },
             ),
             slots: slots.clone(),
+            adapters,
             template,
             card,
             kv,
@@ -163,11 +169,13 @@ impl Loaded {
     pub(super) fn chat(self: Arc<Self>, job: ChatJob) -> Result<EventStream, BackendError> {
         self.start(move |loaded, sender| {
             let progress = job.generation.return_progress;
+            let loras = loaded.adapters.wanted(job.generation.lora.as_deref())?;
             let (prompt, params, parser, reuse_prefix) = request::chat(loaded, job)?;
             let answer = ChatAnswer::new(loaded.scheduler.model().clone(), parser);
             Ok(Job {
                 prompt,
                 params: params.cancel(sender.cancel_token().clone()),
+                loras,
                 reuse_prefix,
                 progress,
                 sink: answer::sink(answer, sender),
@@ -178,6 +186,7 @@ impl Loaded {
     pub(super) fn complete(self: Arc<Self>, job: CompletionJob) -> Result<EventStream, BackendError> {
         self.start(move |loaded, sender| {
             let progress = job.generation.return_progress;
+            let loras = loaded.adapters.wanted(job.generation.lora.as_deref())?;
             let (prompt, params, echo, reuse_prefix) = request::completion(loaded, job)?;
             let echo = match (echo, params.logprobs) {
                 (None, _) => None,
@@ -186,7 +195,7 @@ impl Loaded {
                     logprobs: Vec::new(),
                 }),
                 (Some(text), Some(top)) => {
-                    let mut logprobs = loaded.scorer.score(&prompt, top, sender.cancel_token())?;
+                    let mut logprobs = loaded.scorer.score(&prompt, &loras, top, sender.cancel_token())?;
                     // a token that the tokenizer put before the text is no part of it, and offsets count the text
                     if let Some(first) = logprobs.first_mut()
                         && !text.starts_with(&first.token)
@@ -201,6 +210,7 @@ impl Loaded {
             Ok(Job {
                 prompt,
                 params: params.cancel(sender.cancel_token().clone()),
+                loras,
                 reuse_prefix,
                 progress,
                 sink: answer::sink(answer, sender),
@@ -238,6 +248,16 @@ impl Loaded {
             });
         });
         Ok(stream)
+    }
+
+    /// Embeds texts, with the adapters as they are scaled now. Blocks.
+    pub(super) fn embed(&self, job: &EmbedJob) -> Result<Embeddings, BackendError> {
+        self.vectors.embed(job, &self.adapters.wanted(None)?)
+    }
+
+    /// Scores documents, likewise. Blocks.
+    pub(super) fn rerank(&self, job: &RerankJob) -> Result<Scores, BackendError> {
+        self.vectors.rerank(job, &self.adapters.wanted(None)?)
     }
 
     /// The text that the template makes of a chat.
@@ -283,6 +303,7 @@ fn card(name: String, model: &Model, context: &Context, template: Option<&ChatTe
             bytes_per_token: context.kv_bytes().cache() as f64 / f64::from(context.n_ctx().max(1)),
         },
         abilities: abilities(meta, template)?,
+        loras: 0,
     })
 }
 
@@ -320,6 +341,16 @@ fn occupied(context: &Context) -> anyhow::Result<ModelMemory> {
         gpu: cache.gpu + MemoryUse::on_cards(&used.model),
         ..cache
     })
+}
+
+/// The same with the weights of adapters.
+fn with_adapters(memory: ModelMemory, adapters: &Adapters) -> ModelMemory {
+    let (bytes, on_cards) = adapters.memory();
+    ModelMemory {
+        weights: memory.weights + bytes,
+        gpu: memory.gpu + on_cards,
+        ..memory
+    }
 }
 
 /// The type that most layers have.

@@ -8,7 +8,7 @@ use llama_turboquant::kv::CacheShape;
 /// Bytes a model is planned to occupy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// Its files: what is mapped has to be in memory to be fast.
+    /// Its files, LoRA adapters among them: what is mapped has to be in memory to be fast.
     weights: u64,
     /// Its KV cache, exact to the byte.
     kv: u64,
@@ -47,7 +47,7 @@ impl Plan {
             };
             let row = u64::from(meta.n_vocab) + 4 * u64::from(meta.n_embd);
             return Ok(Self {
-                weights: size,
+                weights: size.saturating_add(settings.loras.size()),
                 kv: resolved.bytes(meta, &shape).total(),
                 scratch: u64::from(shape.n_ubatch) * row * size_of::<f32>() as u64,
                 n_ctx,

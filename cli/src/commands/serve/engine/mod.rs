@@ -1,5 +1,6 @@
 //! The engine behind the server: a pool of models, each with a scheduler of the library, seen as a [`Backend`].
 
+mod adapters;
 mod answer;
 mod catalog;
 mod embed;
@@ -21,8 +22,8 @@ pub use slots::{SlotSettings, is_plain};
 
 use crate::commands::serve::backend::{
     Backend, BackendError, ChatJob, ChatPrompt, CompletionJob, Counts, Details, EmbedJob, Embeddings, EventStream,
-    Health, Inside, KeepAlive, Offer, Opened, RerankJob, Running, Scores, SlotAction, SlotReport, TokenPiece,
-    TokenizeJob, Wanted,
+    Health, Inside, KeepAlive, LoraScale, LoraStatus, Offer, Opened, RerankJob, Running, Scores, SlotAction,
+    SlotReport, TokenPiece, TokenizeJob, Wanted,
 };
 use crate::commands::serve::keep_alive;
 use crate::settings::ModelSettings;
@@ -284,6 +285,14 @@ impl Backend for Engine {
         self.loaded(model)?.slot(slot, action)
     }
 
+    fn loras(&self, model: &str) -> Result<Vec<LoraStatus>, BackendError> {
+        Ok(self.loaded(model)?.adapters.status())
+    }
+
+    fn scale_loras(&self, model: &str, scales: &[LoraScale]) -> Result<(), BackendError> {
+        self.loaded(model)?.adapters.scale(scales)
+    }
+
     fn inside(&self, model: &str) -> Option<Inside> {
         let loaded = self.loaded(model).ok();
         loaded.map(|loaded| loaded.inside.clone())
@@ -302,11 +311,11 @@ impl Backend for Engine {
     }
 
     fn embed(&self, job: EmbedJob) -> Result<Embeddings, BackendError> {
-        self.loaded(&job.model)?.vectors.embed(&job)
+        self.loaded(&job.model)?.embed(&job)
     }
 
     fn rerank(&self, job: RerankJob) -> Result<Scores, BackendError> {
-        self.loaded(&job.model)?.vectors.rerank(&job)
+        self.loaded(&job.model)?.rerank(&job)
     }
 
     fn tokenize(&self, job: TokenizeJob) -> Result<Vec<TokenPiece>, BackendError> {

@@ -5,7 +5,7 @@ use super::turn::Turn;
 use super::{backend_error, embed};
 use crate::commands::serve::backend::{BackendError, ModelMemory, TokenLogprob};
 use llama_turboquant::engine::sampler::Logprobs;
-use llama_turboquant::{Batch, CancelToken, Context, ContextConfig, KvCacheConfig, Model, Result, Token};
+use llama_turboquant::{Batch, CancelToken, Context, ContextConfig, KvCacheConfig, LoraSet, Model, Result, Token};
 use std::sync::{Mutex, PoisonError};
 
 /// Tokens of the smallest context.
@@ -40,11 +40,12 @@ impl Scorer {
         *self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One entry per token of `prompt`, with `top` alternatives each. The first has no probability: nothing is before it.
+    /// One entry per token of `prompt` under these adapters, with `top` alternatives each. The first has no probability: nothing is before it.
     /// Blocks.
     pub(super) fn score(
         &self,
         prompt: &[Token],
+        loras: &LoraSet,
         top: usize,
         cancel: &CancelToken,
     ) -> Result<Vec<TokenLogprob>, BackendError> {
@@ -56,6 +57,7 @@ impl Scorer {
                     self.create(prompt.len()).map_err(backend_error)?
                 }
             };
+            context.set_loras(loras).map_err(backend_error)?;
             context.set_cancel(Some(cancel.clone()));
             let scores = self.compute(&mut context, prompt, top);
             context.set_cancel(None);

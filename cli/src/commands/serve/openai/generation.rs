@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::lora::lora;
 use super::sampling::{sampling, seed_for};
 use crate::commands::serve::backend::{Constraint, Generation, ModelCard, Wanted, kv_cache_type};
 use crate::commands::serve::body::Fields;
@@ -68,6 +69,7 @@ pub fn generation(fields: Fields<'_>, card: &ModelCard) -> Result<Generation, Ap
         logprobs: None,
         constraint: constraint(fields)?,
         cache_prompt: fields.bool("cache_prompt")?.unwrap_or(true),
+        lora: lora(fields, card)?,
         return_progress: fields.bool("return_progress")?.unwrap_or(false),
         ignore_eos: fields.bool("ignore_eos")?.unwrap_or(false),
     })

@@ -8,6 +8,7 @@ pub mod completion_request;
 pub mod embeddings;
 pub mod generation;
 pub mod infill;
+pub mod lora;
 pub mod messages;
 pub mod parts;
 pub mod prompts;

@@ -24,6 +24,7 @@ pub mod detokenize;
 pub mod embeddings;
 pub mod health;
 pub mod infill;
+pub mod lora_adapters;
 pub mod messages;
 pub mod metrics;
 pub mod models;
