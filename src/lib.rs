@@ -31,6 +31,7 @@ pub mod memory;
 pub mod scheduler;
 mod sys;
 pub mod verify;
+pub mod vision;
 
 pub use engine::{
     Backend, Batch, CancelToken, Context, ContextConfig, DeviceInfo, DeviceKind, GpuLayers, KvMemory, LayerMeta, Model,

@@ -146,7 +146,7 @@ impl ModelBuilder {
 }
 
 /// Names the common mistakes before the engine is asked, whose answer to all of them is "failed to load".
-fn check_file(path: &Path) -> Result<(), String> {
+pub(super) fn check_file(path: &Path) -> Result<(), String> {
     let meta = path.metadata().map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => "no such file".to_owned(),
         _ => e.to_string(),

@@ -6,6 +6,7 @@ use super::slot::{Slot, common_prefix};
 use super::worker::Worker;
 use crate::Token;
 use crate::generate::prefix_to_keep;
+use crate::vision::whole_images;
 use std::cmp::Reverse;
 use std::time::Duration;
 
@@ -50,7 +51,11 @@ impl Worker {
     /// number. `None`: all are busy.
     pub(super) fn prepare(&mut self, prompt: &[Token], reuse: bool) -> Option<usize> {
         // the last token is computed in any case: its logits are needed
-        let wanted = if reuse { prompt.len() - 1 } else { 0 };
+        let wanted = if reuse {
+            whole_images(prompt, prompt.len() - 1)
+        } else {
+            0
+        };
         let place = self.place(prompt, wanted)?;
         let kept_here = match place.from {
             Source::Own => place.keep,
@@ -114,7 +119,7 @@ impl Worker {
     /// Tokens of the beginning of `prompt`, `wanted` at most, that a slot holds and can be cut back to.
     fn known(&mut self, slot: usize, prompt: &[Token], wanted: usize) -> usize {
         let slot = &self.slots[slot];
-        match common_prefix(&slot.cached, prompt).min(wanted) {
+        match whole_images(prompt, common_prefix(&slot.cached, prompt).min(wanted)) {
             0 => 0,
             n => prefix_to_keep(&mut self.context, slot.seq, n),
         }
@@ -127,7 +132,7 @@ impl Worker {
         }
         let (number, common) = self.prompts.best(prompt)?;
         let (len, bytes) = self.prompts.size(number)?;
-        let keep = common.min(wanted);
+        let keep = whole_images(prompt, common.min(wanted));
         let gain = keep.checked_sub(have).filter(|&gain| gain >= WORTHWHILE)?;
         // a window or a recurrent state goes on only where it ends
         let usable = keep == len || self.removable;

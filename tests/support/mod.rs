@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test program uses its part
 
 pub mod child;
+pub mod mmproj;
 pub mod scheduling;
 
 use llama_turboquant::engine::synth::SynthParams;

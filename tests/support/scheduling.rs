@@ -4,6 +4,7 @@
 use super::tiny;
 use llama_turboquant::generate::GenParams;
 use llama_turboquant::scheduler::{Job, JobEvent, JobSink, JobStats, Scheduler, SchedulerConfig, SlotState};
+use llama_turboquant::vision::MediaPrompt;
 use llama_turboquant::{CancelToken, ContextConfig, Error, KvCacheConfig, KvType, Model, Token};
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, channel};
@@ -74,6 +75,16 @@ pub fn submit(scheduler: &Scheduler, prompt: &[Token], n: usize) -> Running {
 }
 
 pub fn submit_with(scheduler: &Scheduler, prompt: &[Token], n: usize, reuse_prefix: bool) -> Running {
+    submit_prompt(scheduler, MediaPrompt::of_tokens(prompt.to_vec()), n, reuse_prefix)
+}
+
+/// Starts a greedy answer of `n` tokens to text and images.
+pub fn submit_media(scheduler: &Scheduler, prompt: MediaPrompt, n: usize) -> Running {
+    submit_prompt(scheduler, prompt, n, true)
+}
+
+fn submit_prompt(scheduler: &Scheduler, prompt: MediaPrompt, n: usize, reuse_prefix: bool) -> Running {
+    let (prompt, images) = prompt.into_parts();
     let (sender, events) = channel();
     let cancel = CancelToken::new();
     let mut params = GenParams::greedy().max_tokens(n).cancel(cancel.clone());
@@ -83,7 +94,8 @@ pub fn submit_with(scheduler: &Scheduler, prompt: &[Token], n: usize, reuse_pref
         Err(_) => ControlFlow::Break(()),
     };
     let job = Job {
-        prompt: prompt.to_vec(),
+        prompt,
+        images,
         params,
         reuse_prefix,
         progress: true,
