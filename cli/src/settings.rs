@@ -2,6 +2,7 @@
 
 use crate::args::{EngineArgs, ModelArgs, SamplingArgs};
 use crate::embedded;
+use crate::projector::ProjectorSettings;
 use anyhow::{Context as _, Result, anyhow, bail};
 use llama_turboquant::engine::sampler::SamplingParams;
 use llama_turboquant::{
@@ -181,6 +182,8 @@ pub struct ModelSettings {
     pub context: ContextConfig,
     /// A chat template (Jinja) instead of the model's.
     pub chat_template: Option<String>,
+    /// With what the model sees images.
+    pub projector: Option<ProjectorSettings>,
 }
 
 impl ModelSettings {
@@ -227,6 +230,7 @@ impl ModelSettings {
             map,
             context,
             chat_template: None,
+            projector: ProjectorSettings::new(&args.projector, args.engine.threads)?,
         })
     }
 

@@ -35,12 +35,14 @@ pub struct ModelOverrides {
     pub batch_size: Option<u32>,
     /// `ubatch-size`.
     pub ubatch_size: Option<u32>,
+    /// `mmproj`: its projector.
+    pub mmproj: Option<PathBuf>,
     /// `keep-alive`: how long it stays loaded, as in requests of Ollama.
     pub keep_alive: Option<String>,
 }
 
 /// Keys of a model's table.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "alias",
     "model",
     "ctx-size",
@@ -54,6 +56,7 @@ const KEYS: [&str; 14] = [
     "threads-batch",
     "batch-size",
     "ubatch-size",
+    "mmproj",
     "keep-alive",
 ];
 
@@ -96,6 +99,7 @@ impl ModelOverrides {
             "threads-batch" => self.threads_batch = number()?,
             "batch-size" => self.batch_size = number()?,
             "ubatch-size" => self.ubatch_size = number()?,
+            "mmproj" => self.mmproj = text()?.map(PathBuf::from),
             "keep-alive" => self.keep_alive = Some(value.text()),
             other => return Err(unknown_key(other, KEYS.iter().map(|key| (*key).to_owned()))),
         }
@@ -109,6 +113,8 @@ impl ModelOverrides {
         if self.model.is_some() {
             args.engine.model.clone_from(&self.model);
         }
+        // that for all is the projector of one model, the one of `-m`
+        args.projector.mmproj.clone_from(&self.mmproj);
         args.engine.gpu_layers = self.gpu_layers.or(args.engine.gpu_layers);
         args.engine.threads = self.threads.unwrap_or(args.engine.threads);
         args.ctx_size = self.ctx_size.or(args.ctx_size);
