@@ -72,7 +72,7 @@ impl Engine {
     }
 
     fn describe(config: &Config, dir: &Path) -> Self {
-        let mut libraries: Vec<String> = ["tq_ffi", "llama-common", "llama-common-base", "llama", "ggml"]
+        let mut libraries: Vec<String> = ["tq_ffi", "mtmd", "llama-common", "llama-common-base", "llama", "ggml"]
             .map(String::from)
             .into();
         libraries.extend(backends::enabled(config).map(|backend| format!("ggml-{}", backend.name)));
@@ -109,7 +109,7 @@ fn inputs_hash(config: &Config, source: &source::Source) -> Result<u64> {
     }
     if config.llama_cpp_dir.is_some() {
         // A checkout can change under the same label.
-        for part in ["common", "ggml", "include", "src"] {
+        for part in ["common", "ggml", "include", "src", "tools/mtmd"] {
             for file in tree::files_below(&source.dir, Path::new(part))? {
                 let meta = std::fs::metadata(source.dir.join(&file)).and_then(|m| m.modified());
                 (file, meta.ok()).hash(&mut hasher);
@@ -129,6 +129,9 @@ fn compile(config: &Config, dir: &Path) {
         .define("CMAKE_ARCHIVE_OUTPUT_DIRECTORY", dir.join("lib"))
         .define("CMAKE_POSITION_INDEPENDENT_CODE", "ON")
         .define("LLAMA_BUILD_COMMON", "ON")
+        // images; its video part would start ffmpeg
+        .define("LLAMA_BUILD_MTMD", "ON")
+        .define("MTMD_VIDEO", "OFF")
         .define("LLAMA_OPENSSL", "OFF")
         // ggml's own thread pool: OpenMP would add a run-time dependency for every user of the crate.
         .define("GGML_OPENMP", "OFF")

@@ -41,7 +41,7 @@ template <typename T> void read(json & from, const char * key, T & into) {
     from.erase(found);
 }
 
-const char * const archs[] = { "llama", "qwen2", "qwen3", "gemma3", "lfm2", "deepseek2" };
+const char * const archs[] = { "llama", "qwen2", "qwen2vl", "qwen3", "gemma3", "lfm2", "deepseek2" };
 
 } // namespace
 
@@ -93,7 +93,7 @@ synth_params tq::synth_params::parse(const char * text) {
         refuse("head_dim = " + std::to_string(p.head_dim) + ": RoPE turns pairs, so it must be a multiple of " +
                 (p.arch == "deepseek2" ? "4 in deepseek2" : "2"));
     }
-    if ((p.arch == "qwen2" || p.arch == "lfm2") && p.embd != p.heads*p.head_dim) {
+    if ((p.arch == "qwen2" || p.arch == "qwen2vl" || p.arch == "lfm2") && p.embd != p.heads*p.head_dim) {
         refuse("embd = " + std::to_string(p.embd) + ": " + p.arch + " has embd = heads*head_dim = " + std::to_string(p.heads*p.head_dim));
     }
     if (p.arch == "deepseek2" && (p.layers == 26 || p.layers == 27)) {
@@ -154,7 +154,7 @@ std::vector<synth_tensor> tq::synth_tensors(const synth_params & p) {
             weight("attn_k", { p.embd, kv });
             weight("attn_v", { p.embd, kv });
             weight("attn_output", { q, p.embd });
-            if (p.arch == "qwen2") {
+            if (p.arch == "qwen2" || p.arch == "qwen2vl") {
                 plain("attn_q.bias", { (int64_t) q }, 0.0f, 0.1f);
                 plain("attn_k.bias", { (int64_t) kv }, 0.0f, (float) std::fabs(p.k_bias));
                 plain("attn_v.bias", { (int64_t) kv }, 0.0f, 0.1f);
@@ -250,6 +250,12 @@ void tq::synth_metadata(gguf_context * gguf, const synth_params & p) {
         u32("shortconv.l_cache", 3);
     } else {
         u32("attention.head_count_kv", mla ? 1 : p.kv_heads); // MLA caches one row for all heads
+    }
+    if (p.arch == "qwen2vl") {
+        // pairs of values that turn with time, row and column: a quarter and three eighths, as published
+        const int32_t pairs = (int32_t) p.head_dim/2, side = 3*pairs/8;
+        const int32_t sections[4] = { pairs - 2*side, side, side, 0 };
+        gguf_set_arr_data(gguf, "qwen2vl.rope.dimension_sections", GGUF_TYPE_INT32, sections, 4);
     }
     if (p.arch == "gemma3") {
         u32("attention.sliding_window", p.window);

@@ -173,6 +173,64 @@ tq_status tq_lora_describe(const tq_lora * lora, tq_text * json, tq_text * error
 // model, instead of what was set before. Scales are finite.
 tq_status tq_context_set_loras(tq_context * context, tq_lora * const * loras, const float * scales, size_t count, tq_text * error);
 
+// ---- vision ---------------------------------------------------------------------------------------
+
+typedef struct tq_projector tq_projector; // refers to its model: free it first
+typedef struct tq_chunks    tq_chunks;    // independent of the projector that made it
+
+typedef struct tq_projector_params {
+    bool    use_gpu;
+    int32_t n_threads;
+    int32_t image_min_tokens; // negative: as the file says; both are for models that take images of any size
+    int32_t image_max_tokens;
+    bool    warmup;           // encode once, so that the buffers are there before the first image
+} tq_projector_params;
+
+// Loads the encoder of a model's images (an "mmproj" file). Refuses one that does not belong to the model.
+tq_status tq_projector_load(const tq_model * model, const char * path, const tq_projector_params * params,
+        tq_projector ** out, tq_text * error);
+void      tq_projector_free(tq_projector * projector);
+// {images, audio: what it takes; mrope: positions have sections; n_embd: values per embedding} (JSON).
+tq_status tq_projector_describe(const tq_projector * projector, tq_text * json, tq_text * error);
+// What the file would take once loaded, weights and buffers, without loading it: {devices: {name: bytes},
+// image_max_tokens (null: unknown), non_causal} (JSON). Not thread-safe.
+tq_status tq_projector_memory(const char * path, const tq_projector_params * params, tq_text * json, tq_text * error);
+
+typedef struct tq_image {
+    uint32_t        width;
+    uint32_t        height;
+    const uint8_t * rgb; // width*height*3 values, rows from the top
+} tq_image;
+
+// Makes of an image what the model is to see in its place: tokens that frame it, and chunks ready to be encoded (some
+// models see one image in several). Thread-safe.
+tq_status tq_projector_prepare(const tq_projector * projector, const tq_image * image, tq_chunks ** out, tq_text * error);
+void      tq_chunks_free(tq_chunks * chunks);
+// In order: {tokens: [id]} or {n_tokens, n_positions, non_causal} (JSON).
+tq_status tq_chunks_describe(const tq_chunks * chunks, tq_text * json, tq_text * error);
+// Lets go of the pixels: no more encoding, but describe and positions still work.
+void      tq_chunks_strip(tq_chunks * chunks);
+// Positions of a chunk's embeddings when it begins at `first`: n_tokens values, or with mrope 4 sections of that many
+// (time, row, column, unused).
+tq_status tq_chunks_positions(const tq_chunks * chunks, size_t chunk, int32_t first, int32_t * positions, size_t capacity,
+        tq_text * error);
+// Computes the embeddings of a chunk: n_tokens*n_embd values, which must be `capacity`.
+tq_status tq_projector_encode(tq_projector * projector, const tq_chunks * chunks, size_t chunk, float * embeddings,
+        size_t capacity, tq_text * error);
+
+typedef struct tq_embeddings {
+    size_t          n_tokens;
+    const float   * values;     // n_tokens*n_embd of the model's input
+    size_t          n_values;
+    const int32_t * positions;  // n_sections*n_tokens
+    size_t          n_sections; // 1, or 4 with mrope
+    int32_t         sequence;
+    bool            non_causal; // each looks at all of them: they must fit one ubatch
+} tq_embeddings;
+
+// Computes embeddings in place of tokens and appends them to the cache; no logits.
+tq_status tq_context_decode_embeddings(tq_context * context, const tq_embeddings * embeddings, tq_text * error);
+
 // ---- sampler ------------------------------------------------------------------------------------
 
 typedef struct tq_sampler tq_sampler; // refers to its model: free it first

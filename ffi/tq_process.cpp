@@ -6,6 +6,7 @@
 #include "common/codec.h"
 #include "ggml-backend.h"
 #include "log.h"
+#include "mtmd-helper.h"
 
 #include <nlohmann/json.hpp>
 
@@ -124,6 +125,7 @@ extern "C" tq_status tq_process_init(tq_log_callback log, void * user, tq_text *
         log_sink      = log;
         log_sink_user = user;
         llama_log_set(on_log, nullptr);
+        mtmd_helper_log_set(on_log, nullptr);
         ggml_set_abort_callback(on_abort);
         common_log_set_verbosity_thold(-1); // common's own logger prints by itself; what matters comes back as errors
         llama_backend_init();

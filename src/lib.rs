@@ -34,6 +34,7 @@ pub mod plan;
 pub mod scheduler;
 mod sys;
 pub mod verify;
+pub mod vision;
 
 pub use engine::{
     Backend, Batch, CancelToken, Context, ContextConfig, DeviceInfo, DeviceKind, GpuLayers, KvMemory, LayerMeta,

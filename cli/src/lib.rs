@@ -9,6 +9,7 @@ pub mod interrupt;
 pub mod loras;
 pub mod measuring;
 pub mod options;
+pub mod projector;
 pub mod report;
 pub mod settings;
 pub mod store;

@@ -3,6 +3,7 @@
 use crate::args::{EngineArgs, ModelArgs, SamplingArgs};
 use crate::embedded;
 use crate::loras::LoraFiles;
+use crate::projector::ProjectorSettings;
 use anyhow::{Context as _, Result, anyhow, bail};
 use llama_turboquant::engine::sampler::SamplingParams;
 use llama_turboquant::{
@@ -184,6 +185,8 @@ pub struct ModelSettings {
     pub chat_template: Option<String>,
     /// LoRA adapters that are loaded with it.
     pub loras: LoraFiles,
+    /// With what the model sees images.
+    pub projector: Option<ProjectorSettings>,
 }
 
 impl ModelSettings {
@@ -231,6 +234,7 @@ impl ModelSettings {
             context,
             chat_template: None,
             loras: LoraFiles::default(),
+            projector: ProjectorSettings::new(&args.projector, args.engine.threads)?,
         })
     }
 

@@ -1,12 +1,13 @@
 //! Chat: messages to a prompt by the model's template, and the generated text back to a message.
 
 mod request;
+mod tokenize;
 
 pub use request::{ChatRequest, ToolChoice};
 
 use super::backend::parse;
 use super::call;
-use super::model::{Model, Token};
+use super::model::Model;
 use super::sampler::Constraint;
 use crate::error::Failure;
 use crate::{Error, Result, sys};
@@ -167,37 +168,6 @@ impl ChatPrompt {
     /// sampler.
     pub fn constraint(&self) -> Constraint {
         Constraint(self.applied.sampling.clone())
-    }
-
-    /// The prompt as tokens of `model`.
-    ///
-    /// Control tokens spelled out in what the request brought (`<|im_end|>` in a user's message) stay plain text, so
-    /// nobody can end their message and speak in another role.
-    ///
-    /// # Errors
-    /// As [`Model::tokenize`].
-    pub fn tokenize(&self, model: &Model) -> Result<Vec<Token>> {
-        // Cutting a text changes how it is tokenized at the cut, and models are trained on uncut prompts. So only the
-        // parts that do contain control tokens are kept apart; the others are joined with the template's text.
-        let mut tokens = Vec::new();
-        let mut joined = String::new();
-        for part in &self.applied.parts {
-            let plain = if part.input {
-                Some(model.tokenize(&part.text, false, false)?)
-            } else {
-                None
-            };
-            match plain {
-                Some(plain) if plain != model.tokenize(&part.text, false, true)? => {
-                    tokens.extend(model.tokenize(&joined, tokens.is_empty(), true)?);
-                    tokens.extend(plain);
-                    joined.clear();
-                }
-                _ => joined.push_str(&part.text),
-            }
-        }
-        tokens.extend(model.tokenize(&joined, tokens.is_empty(), true)?);
-        Ok(tokens)
     }
 
     /// A parser for one answer to this prompt.

@@ -166,7 +166,7 @@ impl ContextConfig {
 
 /// LLAMA_MAX_SEQ and GGML_MAX_N_THREADS of the pinned engine.
 const MAX_SEQUENCES: u32 = 256;
-const MAX_THREADS: u32 = 512;
+pub(super) const MAX_THREADS: u32 = 512;
 
 impl Context {
     /// Creates a context. The cache is planned first: what cannot work, or does not fit the memory that is free, is

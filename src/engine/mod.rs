@@ -20,6 +20,7 @@ pub mod sampler;
 mod sequences;
 mod state;
 pub mod synth;
+pub(crate) mod vision;
 
 pub use backend::{Backend, DeviceInfo, DeviceKind, EngineInfo};
 pub use batch::Batch;

@@ -21,8 +21,8 @@ use std::path::Path;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SynthParams {
-    /// Architecture: `llama`, `qwen2`, `qwen3`, `gemma3` (sliding windows), `lfm2` (every other layer
-    /// recurrent) or `deepseek2` (MLA).
+    /// Architecture: `llama`, `qwen2`, `qwen2vl` (M-RoPE), `qwen3`, `gemma3` (sliding windows), `lfm2` (every
+    /// other layer recurrent) or `deepseek2` (MLA).
     pub arch: String,
     /// Layers.
     pub layers: u32,

@@ -4,6 +4,7 @@ use super::cache::keep_prefix;
 use super::params::GenParams;
 use super::state::{FinishReason, Generation, Piece};
 use crate::engine::chat::ChatPrompt;
+use crate::vision::{self, MediaPrompt, Next, PlacedImage};
 use crate::{Batch, CancelToken, Context, Error, Model, Result, Token};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ pub enum Prompt {
     Tokens(Vec<Token>),
     /// A rendered conversation.
     Chat(ChatPrompt),
+    /// Text and images.
+    Media(MediaPrompt),
 }
 
 impl From<&str> for Prompt {
@@ -46,17 +49,28 @@ impl From<&ChatPrompt> for Prompt {
     }
 }
 
+impl From<MediaPrompt> for Prompt {
+    fn from(prompt: MediaPrompt) -> Self {
+        Self::Media(prompt)
+    }
+}
+
 impl Prompt {
-    /// The prompt as tokens of `model`.
+    /// The prompt as tokens of `model`; placeholders (negative) stand for images.
     ///
     /// # Errors
     /// As [`Model::tokenize`].
     pub fn tokenize(self, model: &Model) -> Result<Vec<Token>> {
-        match self {
-            Self::Text(text) => model.tokenize(&text, true, true),
-            Self::Tokens(tokens) => Ok(tokens),
-            Self::Chat(prompt) => prompt.tokenize(model),
-        }
+        Ok(self.into_media(model)?.into_parts().0)
+    }
+
+    fn into_media(self, model: &Model) -> Result<MediaPrompt> {
+        Ok(MediaPrompt::of_tokens(match self {
+            Self::Text(text) => model.tokenize(&text, true, true)?,
+            Self::Tokens(tokens) => tokens,
+            Self::Chat(prompt) => prompt.tokenize(model)?,
+            Self::Media(prompt) => return Ok(prompt),
+        }))
     }
 }
 
@@ -169,17 +183,16 @@ impl Session {
     /// As `prompt`, and [`Error::Cancelled`]; then the next prompt goes on where this one stopped.
     pub fn prompt_until(&mut self, prompt: impl Into<Prompt>, cancel: Option<CancelToken>) -> Result<PrefillStats> {
         let start = Instant::now();
-        let wanted = prompt.into().tokenize(self.context.model())?;
-        let n_ctx = self.context.n_ctx_seq() as usize;
+        let prompt = prompt.into().into_media(self.context.model())?;
+        let (n_ctx, n_prompt) = (self.context.n_ctx_seq() as usize, prompt.n_tokens());
+        let (wanted, images) = prompt.into_parts();
         if wanted.is_empty() {
             return Err(Error::Invalid("the prompt has no tokens".into()));
         }
-        if wanted.len() >= n_ctx {
-            return Err(Error::ContextFull {
-                n_prompt: wanted.len(),
-                n_ctx,
-            });
+        if n_prompt >= n_ctx {
+            return Err(Error::ContextFull { n_prompt, n_ctx });
         }
+        vision::check(&wanted, &images)?;
         let common = self
             .tokens
             .iter()
@@ -187,14 +200,14 @@ impl Session {
             .take_while(|(have, want)| have == want)
             .count();
         // the last token is computed in any case: its logits are needed
-        self.truncate(common.min(wanted.len() - 1))?;
-        let n_reused = self.tokens.len();
+        self.truncate(vision::whole_images(&wanted, common.min(wanted.len() - 1)))?;
+        let n_reused = self.tokens.len() + vision::extra(&images, self.tokens.len());
         self.context.set_cancel(cancel);
-        let done = self.append(&wanted[n_reused..]);
+        let done = self.append_media(&wanted, &images);
         self.context.set_cancel(None);
         done?;
         Ok(PrefillStats {
-            n_prompt: wanted.len(),
+            n_prompt,
             n_reused,
             elapsed: start.elapsed(),
         })
@@ -209,7 +222,7 @@ impl Session {
             return Ok(());
         }
         self.entry = None;
-        self.cut(n);
+        self.cut(vision::whole_images(&self.tokens, n));
         Ok(())
     }
 
@@ -240,6 +253,30 @@ impl Session {
             first_token: None,
             elapsed: Duration::ZERO,
         })
+    }
+
+    /// Computes what of the prompt is not in the cache yet, with logits for the last token.
+    fn append_media(&mut self, wanted: &[Token], images: &[PlacedImage]) -> Result<()> {
+        while self.tokens.len() < wanted.len() {
+            let from = self.tokens.len();
+            match vision::next(wanted, images, from) {
+                Next::Tokens(tokens) => self.append(tokens)?,
+                Next::Image(image) => {
+                    self.entry = None;
+                    let mut done = 0;
+                    while done < image.n_tokens() {
+                        let n = image.step(done, self.context.n_batch() as usize);
+                        if let Err(error) = image.decode(&mut self.context, SEQ, done, n) {
+                            self.cut(from);
+                            return Err(error);
+                        }
+                        done += n;
+                    }
+                    self.tokens.extend_from_slice(&wanted[from..image.end()]);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Computes `tokens` after those in the cache, with logits for the last.

@@ -55,7 +55,8 @@ impl Generation {
     /// As [`Sampler::new`].
     pub fn new(model: &Model, params: &GenParams, prompt: &[Token]) -> Result<Self> {
         let mut sampler = Sampler::new(model, &params.sampling, params.constraint.as_ref())?;
-        for &token in prompt {
+        // penalties are about what was written
+        for token in crate::vision::without_images(prompt) {
             sampler.accept_prompt(token)?;
         }
         let max_tokens = params.max_tokens.unwrap_or(usize::MAX);

@@ -168,6 +168,11 @@ impl Worker {
     }
 
     fn save(&mut self, slot: usize) -> Result<SavedSlot, SlotError> {
+        if self.slots[slot].holds_images() {
+            return Err(SlotError::Failed(Error::Unsupported(format!(
+                "slot {slot} holds an image; only text can be saved"
+            ))));
+        }
         let slot = &self.slots[slot];
         let state = match slot.cached.is_empty() {
             true => Vec::new(),

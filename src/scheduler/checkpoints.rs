@@ -161,7 +161,8 @@ impl Worker {
             let n = slot.cached.len();
             let at_place = slot.is_at_place() && !slot.checkpoints.near(n);
             let due = at_place || policy.is_due(n, slot.checkpoints.reach(n));
-            if !slot.is_computing_prompt() || !due {
+            // what there is of an unfinished image is no part of the tokens
+            if !slot.is_computing_prompt() || !due || slot.image_done > 0 {
                 continue;
             }
             let mut state = Vec::new();

@@ -1,6 +1,7 @@
 //! What is asked of the scheduler, and what it tells.
 
 use crate::generate::{FinishReason, GenParams, Piece};
+use crate::vision::PlacedImage;
 use crate::{CancelToken, Error, LoraSet, Token};
 use std::fmt;
 use std::ops::ControlFlow;
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 pub struct Job {
     /// The prompt.
     pub prompt: Vec<Token>,
+    /// The images that its placeholders stand for, in order; see [`MediaPrompt`](crate::vision::MediaPrompt).
+    pub images: Vec<PlacedImage>,
     /// How to generate; its cancel token ends the job at any stage.
     pub params: GenParams,
     /// LoRA adapters that it is computed with.

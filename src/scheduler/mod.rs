@@ -12,6 +12,7 @@
 mod actions;
 mod cells;
 mod checkpoints;
+mod images;
 mod job;
 mod pace;
 mod place;
@@ -26,7 +27,7 @@ pub use job::{Job, JobEvent, JobSink, JobStats};
 pub use prompts::PromptCacheStatus;
 pub use slot::SlotState;
 
-use crate::{CancelToken, Context, Error, Model, Result};
+use crate::{CancelToken, Context, Error, Model, Result, vision};
 use actions::Command;
 use job::Queued;
 use std::collections::VecDeque;
@@ -251,7 +252,7 @@ impl Scheduler {
                 adapter.path().display()
             ))));
         }
-        let n_prompt = job.prompt.len();
+        let n_prompt = job.prompt.len() + vision::extra(&job.images, job.prompt.len());
         if n_prompt == 0 {
             return Err(SubmitError::Refused(Error::Invalid("the prompt has no tokens".into())));
         }
@@ -261,6 +262,7 @@ impl Scheduler {
                 n_ctx: self.0.n_ctx_seq,
             }));
         }
+        vision::check(&job.prompt, &job.images).map_err(SubmitError::Refused)?;
         let state = self.0.shared.lock();
         if let Some(why) = &state.stopped {
             return Err(SubmitError::Stopped(why.clone()));

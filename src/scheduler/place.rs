@@ -5,6 +5,7 @@ use super::job::{Hold, Queued};
 use super::prompts::Entry;
 use super::slot::{Slot, common_prefix};
 use super::worker::Worker;
+use crate::vision::whole_images;
 use crate::{LoraSet, Token};
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -50,7 +51,11 @@ impl Worker {
     /// nothing else; returns its number. `None`: all are busy.
     pub(super) fn prepare(&mut self, prompt: &[Token], loras: &LoraSet, reuse: bool) -> Option<usize> {
         // the last token is computed in any case: its logits are needed
-        let wanted = if reuse { prompt.len() - 1 } else { 0 };
+        let wanted = if reuse {
+            whole_images(prompt, prompt.len() - 1)
+        } else {
+            0
+        };
         let place = self.place(prompt, loras, wanted)?;
         let kept_here = match place.from {
             Source::Own => place.keep,
@@ -120,7 +125,7 @@ impl Worker {
         if slot.loras != *loras {
             return 0;
         }
-        let common = common_prefix(&slot.cached, prompt).min(wanted);
+        let common = whole_images(prompt, common_prefix(&slot.cached, prompt).min(wanted));
         slot.reach(&mut self.context, common)
     }
 

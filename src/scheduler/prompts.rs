@@ -3,6 +3,7 @@
 
 use super::checkpoints::{Checkpoint, Checkpoints};
 use super::slot::common_prefix;
+use crate::vision::whole_images;
 use crate::{LoraSet, Token};
 use std::collections::VecDeque;
 
@@ -128,7 +129,7 @@ impl PromptCache {
         removable: bool,
     ) -> Option<(usize, usize)> {
         let reach = |(number, entry): (usize, &Entry)| {
-            let common = common_prefix(&entry.tokens, prompt).min(wanted);
+            let common = whole_images(prompt, common_prefix(&entry.tokens, prompt).min(wanted));
             (number, entry.reach(common, removable))
         };
         let alike = self

@@ -4,6 +4,7 @@ use super::cells::Cells;
 use super::checkpoints::{Checkpoints, Policy};
 use super::job::{JobEvent, JobSink, JobStats, Queued};
 use crate::generate::{FinishReason, Generation, Piece, keep_prefix, prefix_to_keep};
+use crate::vision::{self, Next, PlacedImage};
 use crate::{Batch, CancelToken, Context, Error, LoraSet, Result, Token};
 use std::time::Instant;
 
@@ -44,6 +45,8 @@ pub(super) struct Slot {
     pub(super) checkpoints: Checkpoints,
     /// Times it went back to one.
     pub(super) went_back: u64,
+    /// Embeddings in the cache of an image that is not all there; it is no part of `cached`.
+    pub(super) image_done: usize,
     pub(super) last_used: Instant,
     pub(super) running: Option<Running>,
     /// Tells the jobs of this slot apart.
@@ -63,6 +66,7 @@ pub(super) struct Running {
     known: Vec<Token>,
     /// Where within the prompt a step ends, so that a checkpoint can be made; ascending.
     places: Vec<usize>,
+    images: Vec<PlacedImage>,
     progress: bool,
     n_prompt: usize,
     n_cached: usize,
@@ -90,6 +94,11 @@ impl Running {
         &self.known[..self.n_prompt]
     }
 
+    /// Tokens that the first `n` positions take: images can take more.
+    fn n_tokens(&self, n: usize) -> usize {
+        n + vision::extra(&self.images, n)
+    }
+
     fn finish(mut self, piece: Option<Piece>) {
         let now = Instant::now();
         let first = self.first_token.unwrap_or(now);
@@ -100,8 +109,8 @@ impl Running {
         }
         let stats = JobStats {
             reason: self.generation.finished().cloned().unwrap_or(FinishReason::Cancelled),
-            n_prompt: self.n_prompt,
-            n_cached: self.n_cached,
+            n_prompt: self.n_tokens(self.n_prompt),
+            n_cached: self.n_tokens(self.n_cached),
             n_generated: self.generation.n_tokens(),
             waited: self.started - self.queued,
             prefill: first - self.started,
@@ -125,6 +134,7 @@ impl Slot {
             cells: Cells::default(),
             checkpoints: Checkpoints::default(),
             went_back: 0,
+            image_done: 0,
             last_used: Instant::now(),
             running: None,
             serial: 0,
@@ -140,8 +150,8 @@ impl Slot {
             busy: running.is_some(),
             n_cached: self.cached.len(),
             n_checkpoints: self.checkpoints.len(),
-            n_prompt: running.map_or(0, |running| running.n_prompt),
-            n_prompt_done: running.map_or(0, |running| running.n_prompt.min(self.cached.len())),
+            n_prompt: running.map_or(0, |running| running.n_tokens(running.n_prompt)),
+            n_prompt_done: running.map_or(0, |running| running.n_tokens(running.n_prompt.min(self.cached.len()))),
             n_decoded: running.map_or(0, |running| running.generation.n_tokens()),
         }
     }
@@ -149,17 +159,17 @@ impl Slot {
     /// Begins a job in this idle slot, whose cache holds a beginning of the prompt and nothing else.
     pub(super) fn begin(&mut self, context: &mut Context, mut queued: Queued, policy: Option<&Policy>) {
         let prompt = std::mem::take(&mut queued.job.prompt);
+        let images = std::mem::take(&mut queued.job.images);
         let generation = match Generation::new(context.model(), &queued.job.params, &prompt) {
             Ok(generation) => generation,
             Err(error) => return queued.fail(error),
         };
         let (n_prompt, n_cached) = (prompt.len(), self.cached.len());
-        if queued
-            .job
-            .sink
-            .send(JobEvent::Started { n_prompt, n_cached })
-            .is_break()
-        {
+        let started = JobEvent::Started {
+            n_prompt: n_prompt + vision::extra(&images, n_prompt),
+            n_cached: n_cached + vision::extra(&images, n_cached),
+        };
+        if queued.job.sink.send(started).is_break() {
             return;
         }
         let mut places = policy.map_or_else(Vec::new, |policy| policy.places(context.model(), &prompt, n_cached));
@@ -171,6 +181,7 @@ impl Slot {
             generation,
             known: prompt,
             places,
+            images,
             progress: queued.job.progress,
             n_prompt,
             n_cached,
@@ -193,8 +204,11 @@ impl Slot {
         self.entry = None;
         let Some(running) = &self.running else { return 0 };
         let from = self.cached.len();
+        let Next::Tokens(text) = vision::next(&running.known, &running.images, from) else {
+            return 0;
+        };
         let place = running.places.iter().find(|&&place| place > from);
-        let end = place.map_or(running.known.len(), |&place| place);
+        let end = place.map_or(usize::MAX, |&place| place).min(from + text.len());
         let to = end.min(from + budget);
         for (position, &token) in running.known[from..to].iter().enumerate() {
             let position = from + position;
@@ -215,21 +229,8 @@ impl Slot {
     /// The batch was computed: its tokens are in the cache, and the next one is chosen if it is time.
     pub(super) fn computed(&mut self, context: &mut Context) {
         let n = std::mem::take(&mut self.in_batch);
+        self.add_known(n);
         let Some(running) = &mut self.running else { return };
-        let from = self.cached.len();
-        self.cached.extend_from_slice(&running.known[from..from + n]);
-        self.cells.grow(self.cached.len());
-        if running.progress && n > 0 && !running.is_decoding() {
-            let progress = JobEvent::Progress {
-                n_prompt: running.n_prompt,
-                n_cached: running.n_cached,
-                n_done: self.cached.len(),
-                elapsed: running.started.elapsed(),
-            };
-            if running.sink.send(progress).is_break() {
-                return self.drop_job();
-            }
-        }
         let Some(entry) = self.entry.take() else { return };
         running.first_token.get_or_insert_with(Instant::now);
         match running.generation.step(context, entry) {
@@ -245,6 +246,52 @@ impl Slot {
                 }
             }
         }
+    }
+
+    /// The next `n` positions of what is known are in the cache now.
+    fn add_known(&mut self, n: usize) {
+        let Some(running) = &mut self.running else { return };
+        let from = self.cached.len();
+        self.cached.extend_from_slice(&running.known[from..from + n]);
+        self.cells.grow(self.cached.len());
+        if running.progress && n > 0 && !running.is_decoding() {
+            let progress = JobEvent::Progress {
+                n_prompt: running.n_tokens(running.n_prompt),
+                n_cached: running.n_tokens(running.n_cached),
+                n_done: running.n_tokens(self.cached.len()),
+                elapsed: running.started.elapsed(),
+            };
+            if running.sink.send(progress).is_break() {
+                self.drop_job();
+            }
+        }
+    }
+
+    /// The image that is to be computed next.
+    pub(super) fn next_image(&self) -> Option<&PlacedImage> {
+        let running = self.running.as_ref()?;
+        match vision::next(&running.known, &running.images, self.cached.len()) {
+            Next::Image(image) => Some(image),
+            Next::Tokens(_) => None,
+        }
+    }
+
+    /// So many embeddings of the next image were computed.
+    pub(super) fn image_computed(&mut self, n: usize) {
+        self.image_done += n;
+        let ended = self
+            .next_image()
+            .filter(|image| image.n_tokens() == self.image_done)
+            .map(PlacedImage::end);
+        if let Some(end) = ended {
+            self.image_done = 0;
+            self.add_known(end - self.cached.len());
+        }
+    }
+
+    /// Whether the cache holds parts of images.
+    pub(super) fn holds_images(&self) -> bool {
+        self.image_done > 0 || vision::without_images(&self.cached).len() < self.cached.len()
     }
 
     /// The batch was not computed: the cache is what it was. Where it could not be cut there it holds less, and that is
@@ -322,6 +369,7 @@ impl Slot {
     /// Forgets all but the first `n` cached tokens. Where the memory cannot be cut there, it goes back to a checkpoint
     /// before, or forgets everything.
     pub(super) fn cut(&mut self, context: &mut Context, n: usize) {
+        self.image_done = 0;
         let n = n.min(self.cached.len());
         let cuttable = n == 0 || prefix_to_keep(context, self.seq, n) == n;
         let kept = if cuttable {

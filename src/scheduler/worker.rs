@@ -61,10 +61,12 @@ impl Worker {
     pub(super) fn run(mut self) {
         while self.wait_for_work() {
             self.end_cancelled();
+            self.drop_unfinished_images();
             self.obey();
             if self.begin_jobs() {
                 self.publish();
             }
+            self.step_image();
             self.step();
             self.publish();
         }
@@ -149,21 +151,9 @@ impl Worker {
         if self.batch.is_empty() {
             return;
         }
-        // With one job its own token can stop the computation half-way; with several, it would stop the others' too.
-        let mut running = self.slots.iter().filter_map(|slot| slot.running.as_ref());
-        let own = match (running.next(), running.next()) {
-            (Some(only), None) => only.cancel_token().cloned(),
-            _ => None,
-        };
-        let token = own.unwrap_or_else(|| self.shared.stop.clone());
-        {
-            let mut state = self.shared.lock();
-            if state.stopped.is_some() {
-                return;
-            }
-            state.computing = Some(token.clone());
+        if !self.may_compute() {
+            return;
         }
-        self.context.set_cancel(Some(token));
         let start = Instant::now();
         let result = self
             .context
@@ -194,8 +184,28 @@ impl Worker {
         }
     }
 
+    /// Arms what stops the computation that comes; `false`: the scheduler stops, there is none.
+    pub(super) fn may_compute(&mut self) -> bool {
+        // With one job its own token can stop the computation half-way; with several, it would stop the others' too.
+        let mut running = self.slots.iter().filter_map(|slot| slot.running.as_ref());
+        let own = match (running.next(), running.next()) {
+            (Some(only), None) => only.cancel_token().cloned(),
+            _ => None,
+        };
+        let token = own.unwrap_or_else(|| self.shared.stop.clone());
+        {
+            let mut state = self.shared.lock();
+            if state.stopped.is_some() {
+                return false;
+            }
+            state.computing = Some(token.clone());
+        }
+        self.context.set_cancel(Some(token));
+        true
+    }
+
     /// Who waits for the next step.
-    fn company(&self) -> Company {
+    pub(super) fn company(&self) -> Company {
         if self.slots.iter().any(Slot::is_decoding) && self.busy() > 1 {
             Company::Writers
         } else if self.busy() > 1 || !self.shared.lock().queue.is_empty() {
@@ -243,7 +253,7 @@ impl Worker {
 
     /// The shared cache is full. Idle slots give up what they keep for later; if there are none, the job that started
     /// last ends: an answer as too long, a prompt with an error.
-    fn make_room(&mut self) {
+    pub(super) fn make_room(&mut self) {
         if self.evict(None) {
             return;
         }

@@ -3,6 +3,7 @@
 
 pub mod adapter;
 pub mod child;
+pub mod mmproj;
 pub mod scheduling;
 pub mod slot_file;
 

@@ -4,6 +4,7 @@
 use super::tiny;
 use llama_turboquant::generate::GenParams;
 use llama_turboquant::scheduler::{Job, JobEvent, JobSink, JobStats, Scheduler, SchedulerConfig, SlotState};
+use llama_turboquant::vision::MediaPrompt;
 use llama_turboquant::{CancelToken, ContextConfig, Error, KvCacheConfig, KvType, LoraSet, Model, Token};
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, channel};
@@ -85,6 +86,22 @@ pub fn submit_with(scheduler: &Scheduler, prompt: &[Token], n: usize, reuse_pref
 
 /// The same with these adapters.
 pub fn submit_under(scheduler: &Scheduler, prompt: &[Token], n: usize, loras: LoraSet, reuse_prefix: bool) -> Running {
+    submit_prompt(
+        scheduler,
+        MediaPrompt::of_tokens(prompt.to_vec()),
+        n,
+        loras,
+        reuse_prefix,
+    )
+}
+
+/// Starts a greedy answer of `n` tokens to text and images.
+pub fn submit_media(scheduler: &Scheduler, prompt: MediaPrompt, n: usize) -> Running {
+    submit_prompt(scheduler, prompt, n, LoraSet::default(), true)
+}
+
+fn submit_prompt(scheduler: &Scheduler, prompt: MediaPrompt, n: usize, loras: LoraSet, reuse_prefix: bool) -> Running {
+    let (prompt, images) = prompt.into_parts();
     let (sender, events) = channel();
     let cancel = CancelToken::new();
     let mut params = GenParams::greedy().max_tokens(n).cancel(cancel.clone());
@@ -94,7 +111,8 @@ pub fn submit_under(scheduler: &Scheduler, prompt: &[Token], n: usize, loras: Lo
         Err(_) => ControlFlow::Break(()),
     };
     let job = Job {
-        prompt: prompt.to_vec(),
+        prompt,
+        images,
         params,
         loras,
         reuse_prefix,

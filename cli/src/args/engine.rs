@@ -1,5 +1,6 @@
 //! Options that several subcommands share: the model and the engine, the KV cache, sampling.
 
+use super::ProjectorArgs;
 use clap::{ArgAction, Args as ClapArgs};
 use std::path::PathBuf;
 
@@ -63,6 +64,8 @@ pub struct ModelArgs {
     /// Tokens computed at once. [-ub]
     #[arg(long, value_name = "N", default_value_t = 512)]
     pub ubatch_size: u32,
+    #[command(flatten)]
+    pub projector: ProjectorArgs,
 }
 
 /// How tokens are chosen. Unset: the model's or the engine's default.

@@ -12,6 +12,7 @@ pub mod measure;
 pub mod needle;
 pub mod perplexity;
 pub mod pool;
+mod projector;
 pub mod prompts;
 pub mod report;
 pub mod sensitivity;
@@ -22,6 +23,7 @@ pub mod store;
 
 pub use bench::BenchArgs;
 pub use engine::{EngineArgs, ModelArgs, SamplingArgs};
+pub use projector::ProjectorArgs;
 pub use serve::ServeArgs;
 pub use slots::SlotArgs;
 

@@ -40,12 +40,14 @@ pub struct ModelOverrides {
     pub lora: Vec<PathBuf>,
     /// `lora-scaled`: the same with a scale each, as in `style.gguf:0.5`.
     pub lora_scaled: Vec<LoraFile>,
+    /// `mmproj`: its projector.
+    pub mmproj: Option<PathBuf>,
     /// `keep-alive`: how long it stays loaded, as in requests of Ollama.
     pub keep_alive: Option<String>,
 }
 
 /// Keys of a model's table.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "alias",
     "model",
     "ctx-size",
@@ -61,6 +63,7 @@ const KEYS: [&str; 16] = [
     "ubatch-size",
     "lora",
     "lora-scaled",
+    "mmproj",
     "keep-alive",
 ];
 
@@ -113,6 +116,7 @@ impl ModelOverrides {
                 let files: Result<_, String> = texts()?.iter().map(|text| LoraFile::scaled(text)).collect();
                 self.lora_scaled = files?;
             }
+            "mmproj" => self.mmproj = text()?.map(PathBuf::from),
             "keep-alive" => self.keep_alive = Some(value.text()),
             other => return Err(unknown_key(other, KEYS.iter().map(|key| (*key).to_owned()))),
         }
@@ -126,6 +130,8 @@ impl ModelOverrides {
         if self.model.is_some() {
             args.engine.model.clone_from(&self.model);
         }
+        // that for all is the projector of one model, the one of `-m`
+        args.projector.mmproj.clone_from(&self.mmproj);
         args.engine.gpu_layers = self.gpu_layers.or(args.engine.gpu_layers);
         args.engine.threads = self.threads.unwrap_or(args.engine.threads);
         args.ctx_size = self.ctx_size.or(args.ctx_size);

@@ -29,10 +29,15 @@ pub(super) const HONOURED: &[Flag] = &[
     flag(&["--lora-scaled"], &[], 1, "", Ours("lora-scaled")),
     // there it is off unless it is asked for, so it has no opposite
     flag(&["--metrics"], &["--no-metrics"], 0, "LLAMA_ARG_ENDPOINT_METRICS", Switch("metrics")),
+    flag(&["--image-max-tokens"], &[], 1, "LLAMA_ARG_IMAGE_MAX_TOKENS", Ours("image-max-tokens")),
+    flag(&["--image-min-tokens"], &[], 1, "LLAMA_ARG_IMAGE_MIN_TOKENS", Ours("image-min-tokens")),
     flag(&["--min-p"], &[], 1, "LLAMA_ARG_MIN_P", Ours("min-p")),
     flag(&["--mirostat"], &[], 1, "", Ours("mirostat")),
     flag(&["--mirostat-ent"], &[], 1, "", Ours("mirostat-ent")),
     flag(&["--mirostat-lr"], &[], 1, "", Ours("mirostat-lr")),
+    // there, with -hf, a projector is looked for as well; here one is named or there is none
+    flag(&["--mmproj-auto"], &["--no-mmproj", "--no-mmproj-auto"], 0, "LLAMA_ARG_MMPROJ_AUTO", Inverse("no-mmproj")),
+    flag(&["--mmproj-offload"], &["--no-mmproj-offload"], 0, "LLAMA_ARG_MMPROJ_OFFLOAD", Switch("mmproj-offload")),
     flag(&["--models-dir"], &[], 1, "LLAMA_ARG_MODELS_DIR", Ours("models-dir")),
     flag(&["--models-max"], &[], 1, "LLAMA_ARG_MODELS_MAX", Ours("models-max")),
     flag(&["--offline"], &[], 0, "LLAMA_ARG_OFFLINE", Ours("offline")),
@@ -74,6 +79,7 @@ pub(super) const HONOURED: &[Flag] = &[
     flag(&["-kvo", "--kv-offload"], &["-nkvo", "--no-kv-offload"], 0, "LLAMA_ARG_KV_OFFLOAD", Inverse("no-kv-offload")),
     flag(&["-lv", "--verbosity", "--log-verbosity"], &[], 1, "LLAMA_ARG_LOG_VERBOSITY", Choice { ours: &[("0", ""), ("1", ""), ("2", ""), ("3", ""), ("4", "--verbose"), ("5", "--verbose --verbose")], instead: "use a level from 0 to 5" }),
     flag(&["-m", "--model"], &[], 1, "LLAMA_ARG_MODEL", Ours("model")),
+    flag(&["-mm", "--mmproj"], &[], 1, "LLAMA_ARG_MMPROJ", Ours("mmproj")),
     flag(&["-n", "--predict", "--n-predict"], &[], 1, "LLAMA_ARG_N_PREDICT", Ours("predict")),
     flag(&["-ngl", "--gpu-layers", "--n-gpu-layers"], &[], 1, "LLAMA_ARG_N_GPU_LAYERS", Ours("gpu-layers")),
     flag(&["-np", "--parallel"], &[], 1, "LLAMA_ARG_N_PARALLEL", Ours("parallel")),

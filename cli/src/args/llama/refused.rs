@@ -97,17 +97,22 @@ pub(super) const REFUSED: &[Refusal] = &[
         (&["--grammar"], 1, ""),
         (&["--grammar-file"], 1, ""),
     ]),
-    ("images, audio and video are not served yet", &[
-        (&["--image-max-tokens"], 1, "LLAMA_ARG_IMAGE_MAX_TOKENS"),
-        (&["--image-min-tokens"], 1, "LLAMA_ARG_IMAGE_MIN_TOKENS"),
+    ("images come as data: URLs; files of the server are not read", &[
         (&["--media-path"], 1, ""),
+    ]),
+    ("images are encoded one at a time; leave it out", &[
         (&["--mtmd-batch-max-tokens"], 1, "LLAMA_ARG_MTMD_BATCH_MAX_TOKENS"),
+    ]),
+    ("download the projector and name its file with --mmproj", &[
+        (&["-mmu", "--mmproj-url"], 1, "LLAMA_ARG_MMPROJ_URL"),
+    ]),
+    ("the projector is on the first device, or with --no-mmproj-offload on the CPU", &[
+        (&["-mmdev", "--mmproj-device"], 1, "MTMD_BACKEND_DEVICE"),
+    ]),
+    ("audio and video are not served yet", &[
         (&["--video-ffmpeg-dir"], 1, "LLAMA_ARG_VIDEO_FFMPEG_DIR"),
         (&["--video-fps"], 1, "LLAMA_ARG_VIDEO_FPS"),
         (&["--video-timestamp-interval"], 1, "LLAMA_ARG_VIDEO_TIMESTAMP_INTERVAL"),
-        (&["-mm", "--mmproj"], 1, "LLAMA_ARG_MMPROJ"),
-        (&["-mmdev", "--mmproj-device"], 1, "MTMD_BACKEND_DEVICE"),
-        (&["-mmu", "--mmproj-url"], 1, "LLAMA_ARG_MMPROJ_URL"),
     ]),
     ("turboquant kv lists the devices", &[
         (&["--list-devices"], 0, ""),

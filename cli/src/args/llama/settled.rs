@@ -21,8 +21,6 @@ pub(super) const SETTLED: &[Flag] = &[
     flag(&["--log-jsonl"], &["--no-log-jsonl"], 0, "LLAMA_ARG_LOG_JSONL", Pair { on: No("use --log-format json"), off: So("the log is text unless --log-format says otherwise") }),
     flag(&["--log-prefix"], &["--no-log-prefix"], 0, "LLAMA_ARG_LOG_PREFIX", Pair { on: So("every line begins with its level"), off: No("every line begins with its level") }),
     flag(&["--log-timestamps"], &["--no-log-timestamps"], 0, "LLAMA_ARG_LOG_TIMESTAMPS", Pair { on: No("use --log-format json, whose lines carry the time"), off: So("lines of text carry no time") }),
-    flag(&["--mmproj-auto"], &["--no-mmproj", "--no-mmproj-auto"], 0, "LLAMA_ARG_MMPROJ_AUTO", Pair { on: So("no projector is looked for"), off: So("no projector is looked for") }),
-    flag(&["--mmproj-offload"], &["--no-mmproj-offload"], 0, "LLAMA_ARG_MMPROJ_OFFLOAD", Pair { on: So("no projector is loaded"), off: So("no projector is loaded") }),
     flag(&["--models-autoload"], &["--no-models-autoload"], 0, "LLAMA_ARG_MODELS_AUTOLOAD", Pair { on: So("models are loaded when a request names them"), off: No("models are loaded when a request names them") }),
     flag(&["--op-offload"], &["--no-op-offload"], 0, "", Pair { on: So("operations run where the engine is fastest"), off: No("the engine decides where operations run") }),
     flag(&["--perf"], &["--no-perf"], 0, "LLAMA_ARG_PERF", Pair { on: So("timings are always measured"), off: So("measuring costs nothing that could be saved") }),

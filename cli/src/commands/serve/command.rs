@@ -72,6 +72,12 @@ pub fn run(args: &ServeArgs, origin: &Origin) -> Result<ExitCode> {
                  adapters in the configuration file: [models.\"NAME\"] lora = [\"FILE\"]"
             );
         }
+        if settings.projector.is_some() && offered.start_up.is_none() {
+            bail!(
+                "--mmproj is the projector of the model that -m or -hf names, and none is named; give one to a model of the \
+                 folder in the configuration file, as mmproj in its [models.\"NAME\"]"
+            );
+        }
         let file = settings.engine.file.clone();
         let engine = Arc::new(Engine::new(offered.catalog, settings, limits, offered.start_up)?);
         let mut state = AppState::new(Arc::new(defaults.over(engine.clone())), server_settings);

@@ -5,9 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
-use crate::commands::serve::backend::{
-    Backend, BackendError, CancelToken, ChatPrompt, Health, Opened, TokenizeJob, Wanted,
-};
+use crate::commands::serve::backend::{Backend, BackendError, CancelToken, ChatPrompt, Health, Opened, Wanted};
 use crate::commands::serve::doors::Doors;
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::guard::{ApiKeys, HostCheck, Origins};
@@ -175,17 +173,7 @@ impl AppState {
     /// Tokens of a chat, as its prompt would have.
     pub async fn count(&self, model: &Opened, prompt: ChatPrompt) -> Result<usize, ApiError> {
         let (backend, model) = (Arc::clone(&self.backend), model.card.id.clone());
-        blocking(move || {
-            let content = backend.render(&model, prompt)?;
-            let job = TokenizeJob {
-                model,
-                content,
-                add_special: true,
-                parse_special: true,
-            };
-            backend.tokenize(job).map(|tokens| tokens.len())
-        })
-        .await
+        blocking(move || backend.count(&model, prompt)).await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::commands::serve::backend::ModelCard;
+use crate::commands::serve::backend::{ModelCard, NO_IMAGES};
 use crate::commands::serve::body::Fields;
 use crate::commands::serve::error::ApiError;
 
@@ -139,7 +139,7 @@ impl Chat<'_> {
         let source = &block.value["source"];
         match block.kind {
             "text" => Ok(json!({ "type": "text", "text": block.text("text")? })),
-            "image" if !self.card.abilities.vision => wrong("is an image, which this model does not take"),
+            "image" if !self.card.abilities.vision => wrong(NO_IMAGES),
             "image" => match (&source["type"], &source["media_type"], &source["data"], &source["url"]) {
                 (kind, Value::String(media), Value::String(data), _) if kind == "base64" => {
                     let url = format!("data:{media};base64,{data}");

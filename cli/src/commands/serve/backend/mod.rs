@@ -26,7 +26,7 @@ pub use inside::{Counts, Inside, KvDevice, KvLayer};
 pub use job::{ChatJob, ChatPrompt, CompletionJob, Constraint, Generation, Infill, Prompt, TokenPiece, TokenizeJob};
 pub use llama_turboquant::CancelToken;
 pub use lora::{LoraScale, LoraStatus};
-pub use offer::{Abilities, Details, Offer};
+pub use offer::{Abilities, Details, NO_IMAGES, Offer};
 pub use running::{ModelMemory, PromptCacheUse, Running, SlotAction, SlotReport, SlotStatus};
 pub use vectors::{EmbedJob, Embeddings, RerankJob, Scores};
 pub use wanted::{KeepAlive, Lease, Opened, Wanted, kv_cache_type};
@@ -119,6 +119,17 @@ pub trait Backend: Send + Sync + 'static {
     /// The text that the model's template makes of a chat. Blocks.
     fn render(&self, _model: &str, _prompt: ChatPrompt) -> Result<String, BackendError> {
         Err(BackendError::NotSupported("this backend has no templates".into()))
+    }
+
+    /// Tokens of the prompt that the template makes of a chat, images included. Blocks.
+    fn count(&self, model: &str, prompt: ChatPrompt) -> Result<usize, BackendError> {
+        let job = TokenizeJob {
+            model: model.to_owned(),
+            content: self.render(model, prompt)?,
+            add_special: true,
+            parse_special: true,
+        };
+        self.tokenize(job).map(|tokens| tokens.len())
     }
 
     /// Embeds texts. Blocks.

@@ -31,6 +31,9 @@ pub struct Offer {
     pub abilities: Abilities,
 }
 
+/// What clients are told of an image that a model does not take, after where it was found.
+pub const NO_IMAGES: &str = "is an image, which this model does not take: it is served without a projector (--mmproj)";
+
 /// What a model can do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Abilities {

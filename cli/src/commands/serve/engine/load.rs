@@ -8,6 +8,7 @@ use super::residents::{Loading, Resident, State};
 use super::slots::SlotSettings;
 use crate::commands::serve::backend::{BackendError, CancelToken, KeepAlive, Wanted, kv_cache_type};
 use crate::loras::LoraFiles;
+use crate::projector::ProjectorSettings;
 use crate::settings::{CacheType, ModelSettings, human_bytes};
 use crate::store::Entry;
 use llama_turboquant::kv::LayerTypes;
@@ -182,6 +183,14 @@ impl Pool {
         self.notify();
     }
 
+    /// The projector of a model: its own, or, for the model of the start, the one that was named for all.
+    pub(super) fn projector_of(&self, name: &str) -> Option<&ProjectorSettings> {
+        let own = self.limits.per_model.get(name);
+        let own = own.and_then(|own| own.settings.projector.as_ref());
+        let first = self.start_up.as_deref() == Some(name);
+        own.or_else(|| self.settings.projector.as_ref().filter(|_| first))
+    }
+
     /// The server's settings for this model and this demand.
     fn settings_for(&self, entry: &Entry, demand: &Demand) -> ModelSettings {
         let own = self.limits.per_model.get(&entry.name);
@@ -195,6 +204,7 @@ impl Pool {
                 false => LoraFiles::default(),
             };
         }
+        settings.projector = self.projector_of(&entry.name).cloned();
         if let Some(n_ctx) = demand.n_ctx {
             settings.context.n_ctx = n_ctx;
         }
@@ -209,8 +219,13 @@ impl Pool {
     /// Makes room for a model and loads it. Blocks; `token` ends it early.
     fn load(&self, entry: &Entry, demand: &Demand, token: &CancelToken) -> Result<Loaded, BackendError> {
         let head = self.head(entry)?;
-        let settings = self.settings_for(entry, demand);
-        let plan = Plan::new(&head, entry.size, &settings).map_err(unsupported)?;
+        let mut settings = self.settings_for(entry, demand);
+        let projector = settings.projector.as_ref();
+        let projector = projector.map(|projector| projector.plan(&mut settings.context));
+        let projector = projector
+            .transpose()
+            .map_err(|error| not_loaded(&entry.name, &error.into()))?;
+        let plan = Plan::new(&head, entry.size, &settings, projector.as_ref()).map_err(unsupported)?;
         let available = (self.limits.available)();
         let most = available.map(|available| available.saturating_add(self.lock().occupied()));
         if !plan.fits(most) {
@@ -224,6 +239,7 @@ impl Pool {
             &settings,
             self.limits.queue,
             &self.slot_settings(),
+            projector.as_ref(),
             token,
         );
         loaded.map_err(|error| match error.downcast::<Error>() {

@@ -18,6 +18,7 @@ use llama_turboquant::engine::MemoryUse;
 use llama_turboquant::engine::chat::{ChatRequest, ChatTemplate};
 use llama_turboquant::kv::LayerTypes;
 use llama_turboquant::scheduler::{Job, Scheduler, SchedulerConfig, SlotState};
+use llama_turboquant::vision::{Projector, ProjectorPlan};
 use llama_turboquant::{CancelToken, Context, KvType, Model, ModelMeta, Pooling};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -47,6 +48,8 @@ const CACHELESS: [&str; 16] = [
 pub(super) struct Loaded {
     pub(super) scheduler: Scheduler,
     pub(super) template: Option<ChatTemplate>,
+    /// With what it sees images.
+    pub(super) projector: Option<Projector>,
     pub(super) card: ModelCard,
     pub(super) inside: Inside,
     /// Types of the cache, layer by layer.
@@ -67,9 +70,12 @@ impl Loaded {
         settings: &ModelSettings,
         queue_limit: usize,
         slots: &SlotSettings,
+        projector_plan: Option<&ProjectorPlan>,
         cancel: &CancelToken,
     ) -> anyhow::Result<Self> {
         let model = settings.engine.load(cancel)?;
+        let projector = settings.projector.as_ref();
+        let projector = projector.map(|projector| projector.load(&model)).transpose()?;
         // what was said of this model beats what was said for all
         let template = match template.or(settings.chat_template.as_deref()) {
             Some(jinja) => Some(
@@ -81,10 +87,15 @@ impl Loaded {
         };
         let adapters = Adapters::load(&settings.loras, &model)?;
         let context = settings.create_context(&model)?;
-        let memory = with_adapters(occupied(&context)?, &adapters);
+        let mut memory = with_adapters(occupied(&context)?, &adapters);
+        if let Some(plan) = projector_plan {
+            memory.weights += plan.bytes();
+            memory.gpu += MemoryUse::on_cards(&plan.devices);
+        }
         let mut card = card(name, &model, &context, template.as_ref())?;
         // whatever else is known of it: the engine would assert on prompts longer than a batch
         card.abilities.completion &= memory.kv > 0;
+        card.abilities.vision = projector.is_some();
         card.loras = adapters.count();
         let kv = context.kv().layers.clone();
         Ok(Self {
@@ -103,6 +114,7 @@ impl Loaded {
             slots: slots.clone(),
             adapters,
             template,
+            projector,
             card,
             kv,
             memory,
@@ -170,13 +182,15 @@ impl Loaded {
         self.start(move |loaded, sender| {
             let progress = job.generation.return_progress;
             let loras = loaded.adapters.wanted(job.generation.lora.as_deref())?;
-            let (prompt, params, parser, reuse_prefix) = request::chat(loaded, job)?;
-            let answer = ChatAnswer::new(loaded.scheduler.model().clone(), parser);
+            let chat = request::chat(loaded, job, sender.cancel_token())?;
+            let (prompt, images) = chat.prompt.into_parts();
+            let answer = ChatAnswer::new(loaded.scheduler.model().clone(), chat.parser);
             Ok(Job {
                 prompt,
-                params: params.cancel(sender.cancel_token().clone()),
+                images,
+                params: chat.params.cancel(sender.cancel_token().clone()),
                 loras,
-                reuse_prefix,
+                reuse_prefix: chat.reuse_prefix,
                 progress,
                 sink: answer::sink(answer, sender),
             })
@@ -209,6 +223,7 @@ impl Loaded {
             let answer = TextAnswer::new(loaded.scheduler.model().clone(), echo);
             Ok(Job {
                 prompt,
+                images: Vec::new(),
                 params: params.cancel(sender.cancel_token().clone()),
                 loras,
                 reuse_prefix,
@@ -263,6 +278,11 @@ impl Loaded {
     /// The text that the template makes of a chat.
     pub(super) fn render(&self, prompt: ChatPrompt) -> Result<String, BackendError> {
         request::render(self, prompt)
+    }
+
+    /// Tokens of the prompt that the template makes of a chat.
+    pub(super) fn count(&self, prompt: ChatPrompt) -> Result<usize, BackendError> {
+        request::count(self, prompt)
     }
 
     pub(super) fn tokenize(&self, job: &TokenizeJob) -> Result<Vec<TokenPiece>, BackendError> {

@@ -4,6 +4,7 @@ use super::heads::Head;
 use crate::settings::{ModelSettings, human_bytes};
 use llama_turboquant::Error;
 use llama_turboquant::kv::CacheShape;
+use llama_turboquant::vision::ProjectorPlan;
 
 /// Bytes a model is planned to occupy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub(super) struct Plan {
     /// An estimate of the scratch buffers. The largest holds the scores of the tokens that are computed at once; activations
     /// are of the same order.
     scratch: u64,
+    /// Its projector, weights and buffers; 0: none.
+    projector: u64,
     n_ctx: u32,
 }
 
@@ -23,7 +26,12 @@ impl Plan {
     ///
     /// # Errors
     /// A KV cache that the model cannot have.
-    pub(super) fn new(head: &Head, size: u64, settings: &ModelSettings) -> Result<Self, Error> {
+    pub(super) fn new(
+        head: &Head,
+        size: u64,
+        settings: &ModelSettings,
+        projector: Option<&ProjectorPlan>,
+    ) -> Result<Self, Error> {
         let (meta, context) = (&head.meta, &settings.context);
         let n_ctx = match context.n_ctx {
             0 => meta.n_ctx_train,
@@ -50,6 +58,7 @@ impl Plan {
                 weights: size.saturating_add(settings.loras.size()),
                 kv: resolved.bytes(meta, &shape).total(),
                 scratch: u64::from(shape.n_ubatch) * row * size_of::<f32>() as u64,
+                projector: projector.map_or(0, ProjectorPlan::bytes),
                 n_ctx,
             });
         }
@@ -58,7 +67,8 @@ impl Plan {
 
     /// All of it.
     pub(super) fn total(&self) -> u64 {
-        self.weights.saturating_add(self.kv).saturating_add(self.scratch)
+        let parts = [self.kv, self.scratch, self.projector];
+        parts.into_iter().fold(self.weights, u64::saturating_add)
     }
 
     /// Whether it fits `available` bytes; memory that the system does not tell of counts as enough.
@@ -68,8 +78,12 @@ impl Plan {
 
     /// What it needs, in words.
     pub(super) fn describe(&self) -> String {
+        let projector = match self.projector {
+            0 => String::new(),
+            bytes => format!(", {} projector", human_bytes(bytes)),
+        };
         format!(
-            "{} ({} weights, {} KV cache of {} tokens, {} scratch)",
+            "{} ({} weights, {} KV cache of {} tokens, {} scratch{projector})",
             human_bytes(self.total()),
             human_bytes(self.weights),
             human_bytes(self.kv),

@@ -5,6 +5,7 @@ mod answer;
 mod catalog;
 mod embed;
 mod heads;
+mod images;
 mod infill;
 mod inside;
 mod load;
@@ -27,7 +28,7 @@ use crate::commands::serve::backend::{
 };
 use crate::commands::serve::keep_alive;
 use crate::settings::ModelSettings;
-use crate::store::Catalog;
+use crate::store::{Catalog, Entry};
 use llama_turboquant::scheduler::SubmitError;
 use llama_turboquant::{CancelToken, Error};
 use loaded::Loaded;
@@ -254,7 +255,12 @@ impl Backend for Engine {
     fn offers(&self) -> Result<Vec<Offer>, BackendError> {
         let entries = self.pool.entries()?;
         let readable = self.pool.heads.readable(&entries);
-        Ok(readable.into_iter().map(|(entry, head)| head.offer(entry)).collect())
+        let offer = |(entry, head): (&Entry, Arc<heads::Head>)| {
+            let mut offer = head.offer(entry);
+            offer.abilities.vision = self.pool.projector_of(&entry.name).is_some();
+            offer
+        };
+        Ok(readable.into_iter().map(offer).collect())
     }
 
     fn details(&self, name: &str) -> Result<Details, BackendError> {
@@ -308,6 +314,10 @@ impl Backend for Engine {
 
     fn render(&self, model: &str, prompt: ChatPrompt) -> Result<String, BackendError> {
         self.loaded(model)?.render(prompt)
+    }
+
+    fn count(&self, model: &str, prompt: ChatPrompt) -> Result<usize, BackendError> {
+        self.loaded(model)?.count(prompt)
     }
 
     fn embed(&self, job: EmbedJob) -> Result<Embeddings, BackendError> {

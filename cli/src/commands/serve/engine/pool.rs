@@ -140,7 +140,9 @@ impl Pool {
     /// See [`Backend::details`](crate::commands::serve::backend::Backend::details).
     pub(super) fn details(&self, name: &str) -> Result<Details, BackendError> {
         let entry = self.resolve(&exactly(name))?;
-        Ok(self.head(&entry)?.details(&entry))
+        let mut details = self.head(&entry)?.details(&entry);
+        details.offer.abilities.vision = self.projector_of(&entry.name).is_some();
+        Ok(details)
     }
 
     /// How long a model stays when no request has said so.

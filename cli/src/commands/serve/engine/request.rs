@@ -1,12 +1,13 @@
 //! Jobs of the HTTP layer as the library takes them.
 
-use super::{backend_error, infill, loaded::Loaded};
+use super::{backend_error, images::Images, infill, loaded::Loaded};
 use crate::commands::serve::backend::{self, BackendError, ChatJob, ChatPrompt, CompletionJob, Constraint, Prompt};
-use llama_turboquant::Token;
-use llama_turboquant::engine::chat::{ChatParser, ChatRequest, ChatTemplate, ToolChoice};
+use llama_turboquant::engine::chat::{self, ChatParser, ChatRequest, ChatTemplate, ToolChoice};
 use llama_turboquant::engine::grammar::Grammar;
 use llama_turboquant::engine::sampler::SamplingParams;
 use llama_turboquant::generate::GenParams;
+use llama_turboquant::vision::MediaPrompt;
+use llama_turboquant::{CancelToken, Token};
 use serde_json::{Value, json};
 
 /// What sampling and limits a request asks for; the constraint is added by whoever knows the template.
@@ -21,12 +22,19 @@ fn params(generation: &backend::Generation) -> GenParams {
     params
 }
 
-type Chat = (Vec<Token>, GenParams, ChatParser, bool);
+/// A chat, ready for the scheduler.
+pub(super) struct Chat {
+    pub(super) prompt: MediaPrompt,
+    pub(super) params: GenParams,
+    pub(super) parser: ChatParser,
+    pub(super) reuse_prefix: bool,
+}
 
-/// Applies the template.
-pub(super) fn chat(loaded: &Loaded, job: ChatJob) -> Result<Chat, BackendError> {
+/// Applies the template, and encodes images; both take their time.
+pub(super) fn chat(loaded: &Loaded, mut job: ChatJob, cancel: &CancelToken) -> Result<Chat, BackendError> {
     let template = template(loaded)?;
     let params = params(&job.generation);
+    let images = Images::take(&mut job.prompt.messages)?;
     let mut request = chat_request(job.prompt);
     match job.generation.constraint {
         Constraint::Free => {}
@@ -35,14 +43,44 @@ pub(super) fn chat(loaded: &Loaded, job: ChatJob) -> Result<Chat, BackendError> 
         Constraint::Grammar(grammar) => request.grammar = Some(grammar),
     }
     let prompt = template.apply(&request).map_err(backend_error)?;
-    let tokens = prompt.tokenize(loaded.scheduler.model()).map_err(backend_error)?;
-    check_room(loaded, &tokens)?;
-    let parser = prompt.parser().map_err(backend_error)?;
-    Ok((tokens, params.answering(&prompt), parser, job.generation.cache_prompt))
+    let media = media(loaded, &prompt, &images, cancel)?;
+    check_room(loaded, media.n_tokens())?;
+    Ok(Chat {
+        prompt: media,
+        parser: prompt.parser().map_err(backend_error)?,
+        params: params.answering(&prompt),
+        reuse_prefix: job.generation.cache_prompt,
+    })
 }
 
-/// The text that the template makes of a chat.
-pub(super) fn render(loaded: &Loaded, prompt: ChatPrompt) -> Result<String, BackendError> {
+/// Text and images of a rendered chat.
+fn media(
+    loaded: &Loaded,
+    prompt: &chat::ChatPrompt,
+    images: &Images,
+    cancel: &CancelToken,
+) -> Result<MediaPrompt, BackendError> {
+    let model = loaded.scheduler.model();
+    if images.is_empty() {
+        return prompt
+            .tokenize(model)
+            .map(MediaPrompt::of_tokens)
+            .map_err(backend_error);
+    }
+    let encoded = images.encode(loaded, cancel)?;
+    MediaPrompt::of_chat(prompt, model, &images.markers, &encoded).map_err(backend_error)
+}
+
+/// Tokens of the prompt that the template makes of a chat.
+pub(super) fn count(loaded: &Loaded, mut prompt: ChatPrompt) -> Result<usize, BackendError> {
+    let images = Images::take(&mut prompt.messages)?;
+    let rendered = template(loaded)?.apply(&chat_request(prompt)).map_err(backend_error)?;
+    Ok(media(loaded, &rendered, &images, &CancelToken::new())?.n_tokens())
+}
+
+/// The text that the template makes of a chat; images are markers in it.
+pub(super) fn render(loaded: &Loaded, mut prompt: ChatPrompt) -> Result<String, BackendError> {
+    Images::take(&mut prompt.messages)?;
     let prompt = template(loaded)?.apply(&chat_request(prompt)).map_err(backend_error)?;
     Ok(prompt.text().to_owned())
 }
@@ -96,7 +134,7 @@ pub(super) fn completion(loaded: &Loaded, job: CompletionJob) -> Result<Completi
         params = params.grammar(&grammar.map_err(backend_error)?);
     }
     let tokens = tokens(loaded, &job)?;
-    check_room(loaded, &tokens)?;
+    check_room(loaded, tokens.len())?;
     let echo = match job.prompt {
         _ if !job.echo => None,
         Prompt::Text(text) => Some(text),
@@ -131,8 +169,8 @@ fn tokens(loaded: &Loaded, job: &CompletionJob) -> Result<Vec<Token>, BackendErr
 }
 
 /// Before queueing, so that the error keeps its status even when the client asked for a stream.
-fn check_room(loaded: &Loaded, tokens: &[Token]) -> Result<(), BackendError> {
-    let (n_prompt, n_ctx) = (super::saturate(tokens.len()), loaded.card.n_ctx);
+fn check_room(loaded: &Loaded, n_prompt: usize) -> Result<(), BackendError> {
+    let (n_prompt, n_ctx) = (super::saturate(n_prompt), loaded.card.n_ctx);
     if n_prompt >= n_ctx {
         return Err(BackendError::ContextOverflow { n_prompt, n_ctx });
     }

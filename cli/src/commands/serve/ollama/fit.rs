@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::commands::serve::backend::{Backend, BackendError, ChatJob, Event, ModelCard, Opened, TokenizeJob};
+use crate::commands::serve::backend::{Backend, BackendError, ChatJob, Event, ModelCard, Opened};
 use crate::commands::serve::choices::{Choices, Job};
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::state::{AppState, blocking};
@@ -54,14 +54,7 @@ fn shortened(backend: &Arc<dyn Backend>, card: &ModelCard, job: &ChatJob) -> Res
     let fits = |start: usize| {
         let mut prompt = job.prompt.clone();
         prompt.messages = Value::Array(kept_from(start));
-        let text = backend.render(&card.id, prompt)?;
-        let tokens = backend.tokenize(TokenizeJob {
-            model: card.id.clone(),
-            content: text,
-            add_special: true,
-            parse_special: true,
-        })?;
-        Ok::<_, BackendError>(tokens.len() < card.n_ctx as usize)
+        Ok::<_, BackendError>(backend.count(&card.id, prompt)? < card.n_ctx as usize)
     };
     // Later starts make shorter chats, so the first that fits is found by halving.
     let (mut low, mut high) = (0, starts.len());

@@ -64,7 +64,12 @@ enum Plan {
     /// A place in a text.
     Infill(Infill),
     /// A turn of a chat, after the tokens of earlier ones.
-    Turn { prompt: Box<ChatPrompt>, before: Vec<i32> },
+    Turn {
+        prompt: Box<ChatPrompt>,
+        before: Vec<i32>,
+        /// There are images in it.
+        images: bool,
+    },
 }
 
 impl<'a> Asked<'a> {
@@ -118,6 +123,12 @@ impl<'a> Asked<'a> {
             }
             return Ok(Plan::Raw(self.prompt.to_owned()));
         }
+        if !images.is_empty() && self.context.is_some_and(|context| !context.is_empty()) {
+            return Err(ApiError::param(
+                "context",
+                "is tokens, which hold no images; use /api/chat for a conversation with them",
+            ));
+        }
         let before = self.context.unwrap_or_default().iter();
         let before = before.map(|id| card.token(id)).collect::<Option<Vec<_>>>();
         let before = before.ok_or_else(|| ApiError::param("context", "must consist of token ids of this model"))?;
@@ -137,6 +148,7 @@ impl<'a> Asked<'a> {
         Ok(Plan::Turn {
             prompt: Box::new(prompt),
             before,
+            images: !images.is_empty(),
         })
     }
 }
@@ -150,7 +162,7 @@ impl Plan {
                 "_debug_render_only",
                 "shows templates, and 'suffix' takes none",
             )),
-            Self::Turn { prompt, before } => {
+            Self::Turn { prompt, before, .. } => {
                 let text = render(state, card, *prompt).await?;
                 if before.is_empty() {
                     return Ok(text);
@@ -180,14 +192,15 @@ impl Plan {
         Ok(match self {
             Self::Raw(text) => (completion(Prompt::Text(text), generation), None),
             Self::Infill(infill) => (completion(Prompt::Infill(Box::new(infill)), generation), None),
-            Self::Turn { prompt, before } if before.is_empty() => {
-                let context = ContextIds::of_chat(state, &card.id, (*prompt).clone());
+            Self::Turn { prompt, before, images } if before.is_empty() => {
+                let context = (!images).then(|| ContextIds::of_chat(state, &card.id, (*prompt).clone()));
                 let prompt = *prompt;
-                (Job::Chat(Box::new(ChatJob { prompt, generation })), Some(context))
+                (Job::Chat(Box::new(ChatJob { prompt, generation })), context)
             }
             Self::Turn {
                 prompt,
                 before: mut ids,
+                ..
             } => {
                 let text = render(state, card, *prompt).await?;
                 ids.extend(continued(state, &card.id, text).await?);

@@ -112,7 +112,7 @@ fn logprobs(body: Fields<'_>) -> Result<Option<u32>, ApiError> {
 pub fn images<'a>(body: Fields<'a>, card: &ModelCard, target: &Target) -> Result<Vec<&'a str>, ApiError> {
     let images = body.array("images")?.map(Vec::as_slice).unwrap_or_default();
     if !images.is_empty() && !card.abilities.vision {
-        return Err(target.cannot("images"));
+        return Err(target.cannot("images: it is served without a projector (--mmproj)"));
     }
     let base64 = |image: &'a Value| image.as_str().filter(|image| !image.is_empty());
     let wrong = || ApiError::param("images", "must be an array of images in base64");

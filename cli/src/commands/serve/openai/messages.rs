@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::commands::serve::backend::ModelCard;
+use crate::commands::serve::backend::{ModelCard, NO_IMAGES};
 use crate::commands::serve::body::Fields;
 use crate::commands::serve::error::ApiError;
 
@@ -94,7 +94,7 @@ fn part(path: &str, value: &Value, card: &ModelCard) -> Result<Value, ApiError> 
         Some("text") => Ok(json!({ "type": "text", "text": text("text")? })),
         // What the assistant said in place of an answer is still what it said.
         Some("refusal") => Ok(json!({ "type": "text", "text": text("refusal")? })),
-        Some("image_url") if !card.abilities.vision => Err(wrong("is an image, which this model does not take")),
+        Some("image_url") if !card.abilities.vision => Err(wrong(NO_IMAGES)),
         Some("input_audio") if !card.abilities.audio => Err(wrong("is audio, which this model does not take")),
         Some("image_url" | "input_audio") => Ok(value.clone()),
         _ => Err(wrong("must have the type text, image_url or input_audio")),

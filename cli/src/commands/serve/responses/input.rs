@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::commands::serve::backend::ModelCard;
+use crate::commands::serve::backend::{ModelCard, NO_IMAGES};
 use crate::commands::serve::body::Fields;
 use crate::commands::serve::error::ApiError;
 
@@ -168,7 +168,7 @@ impl Chat<'_> {
             }
             // What the assistant said in place of an answer is still what it said.
             Some("refusal") => Ok(json!({ "type": "text", "text": text(path, part, "refusal")? })),
-            Some("input_image") if !self.card.abilities.vision => wrong("is an image, which this model does not take"),
+            Some("input_image") if !self.card.abilities.vision => wrong(NO_IMAGES),
             Some("input_image") => {
                 let url = text(path, part, "image_url")?;
                 Ok(json!({ "type": "image_url", "image_url": { "url": url } }))
