@@ -61,7 +61,11 @@ impl Worker {
             Source::Own => self.slots[place.slot].cut(&mut self.context, place.keep),
             Source::Slot(donor) => {
                 if let Ok([slot, donor]) = self.slots.get_disjoint_mut([place.slot, donor]) {
-                    slot.share(&mut self.context, donor, place.keep);
+                    if self.removable {
+                        slot.share(&mut self.context, donor, place.keep);
+                    } else {
+                        slot.branch_off(&mut self.context, donor, place.keep);
+                    }
                 }
             }
             Source::Cache(number) => self.unstash(place.slot, number, place.keep),
@@ -70,25 +74,36 @@ impl Worker {
     }
 
     fn place(&mut self, prompt: &[Token], wanted: usize) -> Option<Place> {
-        let known: Vec<usize> = (0..self.slots.len()).map(|i| self.known(i, prompt, wanted)).collect();
+        let common = |slot: &Slot| common_prefix(&slot.cached, prompt).min(wanted);
+        let known: Vec<usize> = self
+            .slots
+            .iter()
+            .map(|slot| slot.reach(&mut self.context, common(slot)))
+            .collect();
         let slots = &self.slots;
+        // what another slot can have of it
+        let lent = |i: usize| match (self.shares, self.policy) {
+            (true, _) => known[i],
+            (false, Some(_)) if self.context.config().kv.unified => slots[i].checkpoints.reach(common(&slots[i])),
+            _ => 0,
+        };
         let idle = || (0..slots.len()).filter(|&i| slots[i].running.is_none());
         let best = idle().max_by_key(|&i| (known[i], Reverse(slots[i].last_used)))?;
         // whose content is missed least
         let spare = idle().min_by_key(|&i| (!slots[i].cached.is_empty(), slots[i].last_used))?;
-        let donor = (0..slots.len()).max_by_key(|&i| known[i]).filter(|_| self.shares);
+        let donor = (0..slots.len()).max_by_key(|&i| lent(i));
 
         let mut place = match donor {
-            Some(donor) if known[donor] > known[best] => Place {
+            Some(donor) if lent(donor) > known[best] => Place {
                 slot: spare,
                 from: Source::Slot(donor),
-                keep: known[donor],
+                keep: lent(donor),
             },
             // two conversations with the same system prompt: both stay
-            Some(_) if known[best] > 0 && slots[best].cached.len() > 2 * known[best] && spare != best => Place {
+            _ if lent(best) > 0 && slots[best].cached.len() > 2 * known[best] && spare != best => Place {
                 slot: spare,
                 from: Source::Slot(best),
-                keep: known[best],
+                keep: lent(best),
             },
             _ if known[best] == 0 => Place {
                 slot: spare,
@@ -109,13 +124,6 @@ impl Worker {
             };
         }
         Some(place)
-    }
-
-    /// Tokens of the beginning of `prompt`, `wanted` at most, that a slot holds and can be cut back to.
-    fn known(&mut self, slot: usize, prompt: &[Token], wanted: usize) -> usize {
-        let slot = &self.slots[slot];
-        let common = common_prefix(&slot.cached, prompt).min(wanted);
-        slot.reach(&mut self.context, common)
     }
 
     /// The cached prompt that is worth loading instead of computing what `have` tokens leave, and what it knows.

@@ -326,9 +326,14 @@ impl Slot {
         } else {
             self.go_back(context, n)
         };
-        self.cached.truncate(kept);
-        self.cells.cut(kept);
-        self.checkpoints.cut(kept);
+        self.keep(kept);
+    }
+
+    /// Notes that the first `n` tokens are left.
+    fn keep(&mut self, n: usize) {
+        self.cached.truncate(n);
+        self.cells.cut(n);
+        self.checkpoints.cut(n);
     }
 
     /// Goes back to the last checkpoint within the first `n` tokens; returns its tokens. Without one, or where the engine
@@ -364,6 +369,19 @@ impl Slot {
             self.cells = donor.cells.shared(n);
         }
         self.cut(context, n);
+    }
+
+    /// As [`share`](Self::share), where a cache cannot be cut: this slot goes back to the donor's checkpoint of `n` tokens,
+    /// and shares the cells of the other layers. Windows and recurrent states are its own, so that the donor's go on freely.
+    pub(super) fn branch_off(&mut self, context: &mut Context, donor: &Self, n: usize) {
+        self.cut(context, 0);
+        if context.memory().copy(donor.seq, self.seq, 0..i32::MAX).is_ok() {
+            self.cached.clone_from(&donor.cached);
+            self.cells = donor.cells.shared(donor.cached.len());
+            self.checkpoints = donor.checkpoints.clone();
+        }
+        let kept = self.go_back(context, n);
+        self.keep(kept);
     }
 
     /// Replaces what this idle slot holds by a saved state of `tokens`, and the checkpoints within them.
