@@ -252,11 +252,7 @@ mod tests {
         checkpoints.thin(4);
         assert_eq!(places(&checkpoints), [100, 200, 300, 310]);
         checkpoints.thin(3);
-        assert_eq!(
-            places(&checkpoints),
-            [210, 300, 310],
-            "nobody is far behind from the start"
-        );
+        assert_eq!(places(&checkpoints), [200, 300, 310]);
         checkpoints.thin(1);
         assert_eq!(places(&checkpoints), [310]);
         checkpoints.thin(0);
@@ -291,8 +287,8 @@ mod tests {
 
     #[test]
     fn control_tokens_that_are_close_are_one_boundary_and_the_last_two_count() {
-        let chat = "<system>be kind</\n<user>what is it?</\n<robot>";
-        let [user, answer] = ["</\n<user", "</\n<robot"].map(|text| chat.find(text).expect("a turn"));
+        let chat = "<sys>be kind</\n<me>what is it?</\n<it>";
+        let [user, answer] = ["</\n<me", "</\n<it"].map(|text| chat.find(text).expect("a turn"));
         assert_eq!(turns(chat, 0), [answer, user]);
         assert_eq!(turns(chat, user), [answer, user], "a turn may be all that is new");
         assert_eq!(turns(chat, user + 8), [answer]);
