@@ -110,6 +110,25 @@ fn what_another_slot_is_using_is_shared_up_to_its_checkpoint() {
 }
 
 #[test]
+fn jobs_with_one_prompt_compute_it_once() {
+    for model in models() {
+        let setup = || Setup {
+            slots: 3,
+            ..setup(&model, KvType::F16)
+        };
+        let scheduler = setup().start();
+        let long = prompt(1, 500);
+        let expected = alone(setup(), &long, 10);
+        let jobs: Vec<_> = (0..3).map(|_| submit(&scheduler, &long, 10)).collect();
+        let ended: Vec<_> = jobs.into_iter().map(support::scheduling::Running::end).collect();
+        let mut cached: Vec<usize> = ended.iter().map(|ended| ended.stats.n_cached).collect();
+        cached.sort_unstable();
+        assert_eq!(cached, [0, 496, 496], "{}", model.meta().architecture);
+        assert!(ended.iter().all(|ended| ended.tokens == expected));
+    }
+}
+
+#[test]
 fn two_conversations_with_one_beginning_both_stay() {
     for model in models() {
         let setup = || Setup {

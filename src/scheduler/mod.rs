@@ -9,6 +9,7 @@
 mod actions;
 mod cells;
 mod checkpoints;
+mod held;
 mod job;
 mod pace;
 mod place;

@@ -3,7 +3,7 @@
 
 use super::job::{Hold, Queued};
 use super::prompts::Entry;
-use super::slot::{Slot, common_prefix};
+use super::slot::{Running, Slot, common_prefix};
 use super::worker::Worker;
 use crate::Token;
 use std::cmp::Reverse;
@@ -35,12 +35,51 @@ enum Source {
     Cache(usize),
 }
 
+/// What a slot can let another one have of its beginning.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lends {
+    /// Any part.
+    Cells,
+    /// What is before a checkpoint.
+    Checkpoints,
+    Nothing,
+}
+
+impl Lends {
+    /// Of the first `n` tokens of a slot, how many.
+    fn of(self, slot: &Slot, n: usize) -> usize {
+        match self {
+            Self::Cells => n,
+            Self::Checkpoints => slot.checkpoints.reach(n),
+            Self::Nothing => 0,
+        }
+    }
+
+    /// When a slot that is computing a prompt will let another have a part of its first `n` tokens: after how many.
+    fn from(self, running: &Running, n: usize) -> Option<usize> {
+        match self {
+            Self::Cells => Some(n),
+            Self::Checkpoints => Some(running.last_place(n)? + 1), // it is made before the next step
+            Self::Nothing => None,
+        }
+    }
+}
+
 impl Worker {
+    fn lends(&self) -> Lends {
+        match self.policy {
+            _ if self.shares => Lends::Cells,
+            Some(_) if self.context.config().kv.unified => Lends::Checkpoints,
+            _ => Lends::Nothing,
+        }
+    }
+
     /// The oldest job that waits for nothing but a slot.
     pub(super) fn next_job(&mut self) -> Option<Queued> {
+        let lends = self.lends();
         let mut state = self.shared.lock();
         let at = state.queue.iter_mut().position(|queued| {
-            queued.hold = judge(queued, &self.slots, self.shares);
+            queued.hold = judge(queued, &self.slots, lends);
             queued.hold == Hold::Released
         })?;
         state.queue.remove(at)
@@ -81,12 +120,8 @@ impl Worker {
             .map(|slot| slot.reach(&mut self.context, common(slot)))
             .collect();
         let slots = &self.slots;
-        // what another slot can have of it
-        let lent = |i: usize| match (self.shares, self.policy) {
-            (true, _) => known[i],
-            (false, Some(_)) if self.context.config().kv.unified => slots[i].checkpoints.reach(common(&slots[i])),
-            _ => 0,
-        };
+        let lends = self.lends();
+        let lent = |i: usize| lends.of(&slots[i], common(&slots[i]));
         let idle = || (0..slots.len()).filter(|&i| slots[i].running.is_none());
         let best = idle().max_by_key(|&i| (known[i], Reverse(slots[i].last_used)))?;
         // whose content is missed least
@@ -214,7 +249,7 @@ impl Worker {
 
 /// Whether a queued job waits for a slot that is computing what it needs. Looked at in full only once: a job waits for one
 /// other at most, so nothing starves.
-fn judge(queued: &Queued, slots: &[Slot], shares: bool) -> Hold {
+fn judge(queued: &Queued, slots: &[Slot], lends: Lends) -> Hold {
     match queued.hold {
         Hold::Released => Hold::Released,
         Hold::Until { slot, serial, n } => {
@@ -225,14 +260,15 @@ fn judge(queued: &Queued, slots: &[Slot], shares: bool) -> Hold {
                 Hold::Released
             }
         }
-        Hold::Unjudged if !shares || !queued.job.reuse_prefix => Hold::Released,
+        Hold::Unjudged if lends == Lends::Nothing || !queued.job.reuse_prefix => Hold::Released,
         Hold::Unjudged => {
             let prompt = &queued.job.prompt;
-            let have = slots.iter().map(|slot| common_prefix(&slot.cached, prompt)).max();
+            let lent = |slot: &Slot| lends.of(slot, common_prefix(&slot.cached, prompt));
+            let have = slots.iter().map(lent).max();
             let computing = slots.iter().enumerate().filter_map(|(i, slot)| {
                 let running = slot.running.as_ref().filter(|running| !running.is_decoding())?;
                 let n = common_prefix(running.prompt(), prompt).min(prompt.len() - 1);
-                Some((n, i))
+                Some((lends.from(running, n)?, i))
             });
             match computing.max() {
                 Some((n, slot)) if n >= have.unwrap_or(0) + WORTHWHILE => Hold::Until {
