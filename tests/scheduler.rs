@@ -150,11 +150,12 @@ fn a_job_that_wants_nothing_from_the_cache_gets_nothing() {
 }
 
 #[test]
-fn a_recurrent_state_is_never_shared_or_cut_but_goes_on() {
+fn without_checkpoints_a_recurrent_state_is_never_shared_or_cut_but_goes_on() {
     let model = synth(&shape("lfm2", 4, 2, 128));
     let setup = |slots| Setup {
         model: model.clone(),
         prompt_cache: None,
+        checkpoints: 0,
         ..Setup::of(slots)
     };
     let tokens = noise_tokens(&model, 260);

@@ -6,6 +6,7 @@ use llama_turboquant::engine::codec;
 use llama_turboquant::{Context, ContextConfig, Error, KvCacheConfig, KvType, LayerPolicy, Model};
 use support::{
     assert_alike, child, config, context, decode_all, noise_tokens, prefill, shape, story_tokens, synth, tiny,
+    uncuttable,
 };
 
 fn turbo4() -> KvCacheConfig {
@@ -421,18 +422,35 @@ fn goes_back(model: &Model, kv: KvCacheConfig) {
 
 #[test]
 fn a_sequence_goes_back_to_a_checkpoint_and_continues_with_identical_logits() {
-    for params in windows_and_states() {
+    for params in uncuttable::shapes() {
         for ty in [KvType::F16, KvType::Turbo4, KvType::Turbo2] {
             goes_back(&synth(&params), KvCacheConfig::uniform(ty));
         }
     }
 }
 
-fn windows_and_states() -> [llama_turboquant::engine::synth::SynthParams; 2] {
-    let windows = llama_turboquant::engine::synth::SynthParams {
-        layers: 6,
-        window: 32,
-        ..shape("gemma3", 4, 1, 128)
-    };
-    [windows, shape("lfm2", 4, 2, 128)]
+#[test]
+fn a_checkpoint_is_no_whole_sequence_and_leads_back_only() {
+    let model = synth(&uncuttable::shapes()[0]);
+    let mut context = context(&model, 256, turbo4());
+    let tokens = noise_tokens(&model, 60);
+    decode_all(&mut context, &tokens[..50], 0, 0, 50);
+    let (mut checkpoint, whole) = (Vec::new(), save(&mut context, 0));
+    context.save_checkpoint(0, &mut checkpoint).expect("a checkpoint");
+    assert!(checkpoint.len() < whole.len());
+    assert!(refused(&mut context, &checkpoint).contains("signature"));
+    let error = context.load_checkpoint(0, &whole[..]).expect_err("a whole sequence");
+    assert!(error.to_string().contains("signature"), "{error}");
+
+    context.memory().remove_all(0);
+    decode_all(&mut context, &tokens[..49], 0, 0, 49);
+    let error = context
+        .load_checkpoint(0, &checkpoint[..])
+        .expect_err("a sequence too short");
+    assert!(error.to_string().contains("only takes a sequence back"), "{error}");
+    assert_eq!(
+        context.memory().positions(0).map(|(_, last)| last),
+        Some(48),
+        "as it was"
+    );
 }

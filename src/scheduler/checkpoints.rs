@@ -225,3 +225,78 @@ impl Worker {
         (n, self.memory() - self.prompts.bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Checkpoint, Checkpoints, boundaries};
+
+    fn at(places: &[usize]) -> Checkpoints {
+        let one = |&n| Checkpoint {
+            n,
+            state: [0; 8].as_slice().into(),
+        };
+        places.iter().map(one).collect()
+    }
+
+    fn places(checkpoints: &Checkpoints) -> Vec<usize> {
+        checkpoints.iter().map(|checkpoint| checkpoint.n).collect()
+    }
+
+    #[test]
+    fn the_last_one_before_a_place_serves_it() {
+        let checkpoints = at(&[100, 200, 300]);
+        for (n, reach) in [(99, 0), (100, 100), (299, 200), (1000, 300)] {
+            assert_eq!(checkpoints.reach(n), reach);
+        }
+        assert!(checkpoints.near(115) && !checkpoints.near(116) && !checkpoints.near(99));
+    }
+
+    #[test]
+    fn what_goes_first_is_nearest_to_others_and_never_the_newest() {
+        let mut checkpoints = at(&[100, 200, 210, 300, 310]);
+        checkpoints.thin(4);
+        assert_eq!(places(&checkpoints), [100, 200, 300, 310]);
+        checkpoints.thin(3);
+        assert_eq!(places(&checkpoints), [200, 300, 310]);
+        checkpoints.thin(1);
+        assert_eq!(places(&checkpoints), [310]);
+        checkpoints.thin(0);
+        assert!(places(&checkpoints).is_empty());
+    }
+
+    #[test]
+    fn one_made_anew_replaces_what_was_there_and_behind() {
+        let mut checkpoints = at(&[100, 200, 300]);
+        let again = at(&[200]).best(200).cloned().expect("one");
+        checkpoints.add(again, 5);
+        assert_eq!(places(&checkpoints), [100, 200]);
+    }
+
+    #[test]
+    fn what_several_hold_counts_once() {
+        let (one, other) = (at(&[100, 200]), at(&[100]));
+        let copy = one.clone();
+        assert_eq!(
+            Checkpoints::bytes(one.iter().chain(copy.iter()).chain(other.iter())),
+            24
+        );
+    }
+
+    /// Letters are text, `<` and `>` control tokens.
+    fn turns(prompt: &str, from: usize) -> Vec<usize> {
+        let tokens: Vec<i32> = prompt.bytes().map(i32::from).collect();
+        boundaries(&tokens, from, |token| {
+            token == i32::from(b'<') || token == i32::from(b'>')
+        })
+    }
+
+    #[test]
+    fn control_tokens_that_are_close_are_one_boundary_and_the_last_two_count() {
+        let chat = "<sys>be kind</\n<me>what is it?</\n<it>";
+        let [user, answer] = ["</\n<me", "</\n<it"].map(|text| chat.find(text).expect("a turn"));
+        assert_eq!(turns(chat, 0), [answer, user]);
+        assert_eq!(turns(chat, user), [answer, user], "a turn may be all that is new");
+        assert_eq!(turns(chat, user + 8), [answer]);
+        assert!(turns("plain text", 0).is_empty());
+    }
+}

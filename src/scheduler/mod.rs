@@ -12,6 +12,7 @@
 mod actions;
 mod cells;
 mod checkpoints;
+mod held;
 mod images;
 mod job;
 mod pace;

@@ -3,7 +3,7 @@
 
 use super::job::{Hold, Queued};
 use super::prompts::Entry;
-use super::slot::{Slot, common_prefix};
+use super::slot::{Running, Slot, common_prefix};
 use super::worker::Worker;
 use crate::vision::whole_images;
 use crate::{LoraSet, Token};
@@ -36,12 +36,51 @@ enum Source {
     Cache(usize),
 }
 
+/// What a slot can let another one have of its beginning.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lends {
+    /// Any part.
+    Cells,
+    /// What is before a checkpoint.
+    Checkpoints,
+    Nothing,
+}
+
+impl Lends {
+    /// Of the first `n` tokens of a slot, how many.
+    fn of(self, slot: &Slot, n: usize) -> usize {
+        match self {
+            Self::Cells => n,
+            Self::Checkpoints => slot.checkpoints.reach(n),
+            Self::Nothing => 0,
+        }
+    }
+
+    /// When a slot that is computing a prompt will let another have a part of its first `n` tokens: after how many.
+    fn from(self, running: &Running, n: usize) -> Option<usize> {
+        match self {
+            Self::Cells => Some(n),
+            Self::Checkpoints => Some(running.last_place(n)? + 1), // it is made before the next step
+            Self::Nothing => None,
+        }
+    }
+}
+
 impl Worker {
+    fn lends(&self) -> Lends {
+        match self.policy {
+            _ if self.shares => Lends::Cells,
+            Some(_) if self.context.config().kv.unified => Lends::Checkpoints,
+            _ => Lends::Nothing,
+        }
+    }
+
     /// The oldest job that waits for nothing but a slot.
     pub(super) fn next_job(&mut self) -> Option<Queued> {
+        let lends = self.lends();
         let mut state = self.shared.lock();
         let at = state.queue.iter_mut().position(|queued| {
-            queued.hold = judge(queued, &self.slots, self.shares);
+            queued.hold = judge(queued, &self.slots, lends);
             queued.hold == Hold::Released
         })?;
         state.queue.remove(at)
@@ -66,7 +105,11 @@ impl Worker {
             Source::Own => self.slots[place.slot].cut(&mut self.context, place.keep),
             Source::Slot(donor) => {
                 if let Ok([slot, donor]) = self.slots.get_disjoint_mut([place.slot, donor]) {
-                    slot.share(&mut self.context, donor, place.keep);
+                    if self.removable {
+                        slot.share(&mut self.context, donor, place.keep);
+                    } else {
+                        slot.branch_off(&mut self.context, donor, place.keep);
+                    }
                 }
             }
             Source::Cache(number) => self.unstash(place.slot, number, place.keep),
@@ -76,27 +119,35 @@ impl Worker {
     }
 
     fn place(&mut self, prompt: &[Token], loras: &LoraSet, wanted: usize) -> Option<Place> {
-        let known: Vec<usize> = (0..self.slots.len())
-            .map(|i| self.known(i, prompt, loras, wanted))
+        let common = |slot: &Slot| match slot.loras == *loras {
+            true => whole_images(prompt, common_prefix(&slot.cached, prompt).min(wanted)),
+            false => 0,
+        };
+        let known: Vec<usize> = self
+            .slots
+            .iter()
+            .map(|slot| slot.reach(&mut self.context, common(slot)))
             .collect();
         let slots = &self.slots;
+        let lends = self.lends();
+        let lent = |i: usize| lends.of(&slots[i], common(&slots[i]));
         let idle = || (0..slots.len()).filter(|&i| slots[i].running.is_none());
         let best = idle().max_by_key(|&i| (known[i], Reverse(slots[i].last_used)))?;
         // whose content is missed least
         let spare = idle().min_by_key(|&i| (!slots[i].cached.is_empty(), slots[i].last_used))?;
-        let donor = (0..slots.len()).max_by_key(|&i| known[i]).filter(|_| self.shares);
+        let donor = (0..slots.len()).max_by_key(|&i| lent(i));
 
         let mut place = match donor {
-            Some(donor) if known[donor] > known[best] => Place {
+            Some(donor) if lent(donor) > known[best] => Place {
                 slot: spare,
                 from: Source::Slot(donor),
-                keep: known[donor],
+                keep: lent(donor),
             },
             // two conversations with the same system prompt: both stay
-            Some(_) if known[best] > 0 && slots[best].cached.len() > 2 * known[best] && spare != best => Place {
+            _ if lent(best) > 0 && slots[best].cached.len() > 2 * known[best] && spare != best => Place {
                 slot: spare,
                 from: Source::Slot(best),
-                keep: known[best],
+                keep: lent(best),
             },
             _ if known[best] == 0 => Place {
                 slot: spare,
@@ -117,16 +168,6 @@ impl Worker {
             };
         }
         Some(place)
-    }
-
-    /// Tokens of the beginning of `prompt`, `wanted` at most, that a slot holds and can be cut back to.
-    fn known(&mut self, slot: usize, prompt: &[Token], loras: &LoraSet, wanted: usize) -> usize {
-        let slot = &self.slots[slot];
-        if slot.loras != *loras {
-            return 0;
-        }
-        let common = whole_images(prompt, common_prefix(&slot.cached, prompt).min(wanted));
-        slot.reach(&mut self.context, common)
     }
 
     /// The cached prompt that is worth loading instead of computing what `have` tokens leave, and what it knows.
@@ -218,7 +259,7 @@ impl Worker {
 
 /// Whether a queued job waits for a slot that is computing what it needs. Looked at in full only once: a job waits for one
 /// other at most, so nothing starves.
-fn judge(queued: &Queued, slots: &[Slot], shares: bool) -> Hold {
+fn judge(queued: &Queued, slots: &[Slot], lends: Lends) -> Hold {
     match queued.hold {
         Hold::Released => Hold::Released,
         Hold::Until { slot, serial, n } => {
@@ -229,24 +270,22 @@ fn judge(queued: &Queued, slots: &[Slot], shares: bool) -> Hold {
                 Hold::Released
             }
         }
-        Hold::Unjudged if !shares || !queued.job.reuse_prefix => Hold::Released,
+        Hold::Unjudged if lends == Lends::Nothing || !queued.job.reuse_prefix => Hold::Released,
         Hold::Unjudged => {
             let prompt = &queued.job.prompt;
-            let alike = |slot: &&Slot| slot.loras == queued.job.loras;
-            let have = slots
-                .iter()
-                .filter(alike)
-                .map(|slot| common_prefix(&slot.cached, prompt))
-                .max();
-            let computing = slots
-                .iter()
-                .enumerate()
-                .filter(|(_, slot)| alike(slot))
-                .filter_map(|(i, slot)| {
-                    let running = slot.running.as_ref().filter(|running| !running.is_decoding())?;
-                    let n = common_prefix(running.prompt(), prompt).min(prompt.len() - 1);
-                    Some((n, i))
-                });
+            let alike = || {
+                slots
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, slot)| slot.loras == queued.job.loras)
+            };
+            let lent = |slot: &Slot| lends.of(slot, common_prefix(&slot.cached, prompt));
+            let have = alike().map(|(_, slot)| lent(slot)).max();
+            let computing = alike().filter_map(|(i, slot)| {
+                let running = slot.running.as_ref().filter(|running| !running.is_decoding())?;
+                let n = common_prefix(running.prompt(), prompt).min(prompt.len() - 1);
+                Some((lends.from(running, n)?, i))
+            });
             match computing.max() {
                 Some((n, slot)) if n >= have.unwrap_or(0) + WORTHWHILE => Hold::Until {
                     slot,

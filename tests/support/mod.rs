@@ -6,6 +6,7 @@ pub mod child;
 pub mod mmproj;
 pub mod scheduling;
 pub mod slot_file;
+pub mod uncuttable;
 
 use llama_turboquant::engine::synth::SynthParams;
 use llama_turboquant::{Batch, Context, ContextConfig, KvCacheConfig, KvType, Model, Token};
