@@ -1,10 +1,13 @@
 //! The server over the real engine: what the scripted backend of the tests beside it cannot show. One program for all of
 //! these tests, because each program carries the whole engine.
 
+#[path = "../../../tests/support/adapter.rs"]
+mod adapter;
 mod aliases;
 mod chat;
 mod contract;
 mod counts;
+mod lora;
 mod ollama;
 mod pool;
 mod pool_http;
