@@ -1,8 +1,7 @@
 //! LoRA adapters that the options or the configuration file name.
 
 use crate::args::lora::{LoraArgs, ServeLoraArgs};
-use anyhow::{Result, bail};
-use llama_turboquant::{LoraAdapter, Model};
+use llama_turboquant::{Error, LoraAdapter, Model};
 use std::path::PathBuf;
 
 /// The file of an adapter, and how strongly it is applied.
@@ -69,15 +68,16 @@ impl LoraFiles {
     ///
     /// # Errors
     /// As [`Model::load_lora`]; an activated LoRA, which is not for whole texts.
-    pub fn load(&self, model: &Model) -> Result<Vec<(LoraAdapter, f32)>> {
+    pub fn load(&self, model: &Model) -> Result<Vec<(LoraAdapter, f32)>, Error> {
         let one = |file: &LoraFile| {
             let adapter = model.load_lora(&file.path)?;
             if !adapter.info().invocation_tokens.is_empty() {
-                bail!(
-                    "LoRA adapter {} is an activated one (aLoRA), meant for what follows certain tokens of a prompt; only adapters \
-                     for whole texts are possible here",
-                    file.path.display()
-                );
+                return Err(Error::LoadLora {
+                    path: file.path.clone(),
+                    reason: "it is an activated one (aLoRA), meant for what follows certain tokens of a prompt; only adapters for \
+                             whole texts are possible here"
+                        .into(),
+                });
             }
             Ok((adapter, file.scale))
         };

@@ -3,6 +3,7 @@
 use clap::CommandFactory;
 use llama_turboquant_cli::args::serve::ServeArgs;
 use llama_turboquant_cli::args::{Args, Command, llama};
+use llama_turboquant_cli::loras::{LoraFile, LoraFiles};
 use llama_turboquant_cli::options::{Environment, ParseError, Parsed, parse};
 use std::ffi::OsString;
 use std::io::Write;
@@ -288,10 +289,59 @@ fn flags_that_cannot_be_served_say_what_to_do_instead() {
     refused("--embd-normalize -1", &[], &["length one"]);
     refused("--log-timestamps", &[], &["--log-format json"]);
     refused("--no-jinja", &[], &["--no-jinja", "/completion"]);
-    refused("--lora x.gguf", &[], &["--lora x.gguf", "merge"]);
     refused("--mmproj x.gguf", &[], &["images"]);
     refused("-md draft.gguf", &[], &["speculative"]);
     refused("--grammar root", &[], &["send grammar"]);
+}
+
+#[test]
+fn adapters_have_numbers_in_the_order_of_the_options() {
+    let named = |options: &str| LoraFiles::from(&serve(options, &[]).lora);
+    let scaled = |path: &str, scale| LoraFile {
+        path: path.into(),
+        scale,
+    };
+    let both = "--lora-scaled c:0.5,d:-1 --lora a,b";
+    let expected = |factor: f32| {
+        let all = vec![
+            scaled("a", factor),
+            scaled("b", factor),
+            scaled("c", factor * 0.5),
+            scaled("d", -factor),
+        ];
+        LoraFiles::new(Vec::new(), all)
+    };
+    assert_eq!(named(both), expected(1.0));
+    assert_eq!(named(&format!("{both} --lora-init-without-apply")), expected(0.0));
+    assert_eq!(
+        named("--lora a --lora b --lora-scaled c:0.5 --lora-scaled d:-1"),
+        expected(1.0)
+    );
+    refused("--lora-scaled a", &[], &["FNAME:SCALE"]);
+    refused("--lora-scaled a:nan", &[], &["finite"]);
+}
+
+#[test]
+fn the_configuration_file_names_adapters_for_all_and_for_one_model() {
+    let text = "[serve]\nlora = [\"a\"]\n[models.\"m\"]\nlora = \"b\"\nlora-scaled = [\"c:0.5\"]\n";
+    let parsed = with_file(text, "", &[]).unwrap();
+    let Command::Serve(args) = parsed.args.command else {
+        unreachable!()
+    };
+    assert_eq!(args.lora.adapters.lora, [std::path::PathBuf::from("a")]);
+    let model = &parsed.origin.models[0];
+    assert_eq!((model.lora.len(), model.lora_scaled[0].scale), (1, 0.5));
+    for wrong in [
+        "lora = 5",
+        "lora = [5]",
+        "lora-scaled = \"c\"",
+        "lora-scaled = [\"c:inf\"]",
+    ] {
+        assert!(
+            with_file(&format!("[models.\"m\"]\n{wrong}\n"), "", &[]).is_err(),
+            "{wrong}"
+        );
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(super) struct Worker {
     pub(super) policy: Option<Policy>,
     pub(super) bytes_per_token: f64,
     batch: Batch,
-    turns: Turns,
+    turns: Turns<LoraSet>,
 }
 
 impl Worker {
@@ -53,7 +53,7 @@ impl Worker {
             bytes_per_token: context.kv_bytes().cache() as f64 / f64::from(context.n_ctx().max(1)),
             slots,
             batch: Batch::new(most),
-            turns: Turns::default(),
+            turns: Turns::new(),
             context,
         }
     }

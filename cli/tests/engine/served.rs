@@ -4,11 +4,17 @@ use clap::Parser;
 use llama_turboquant_cli::args::{Args, Command};
 use llama_turboquant_cli::commands::serve::engine::Engine;
 use llama_turboquant_cli::commands::serve::on_offer::limits;
+use llama_turboquant_cli::loras::LoraFiles;
 use llama_turboquant_cli::settings::ModelSettings;
 use std::sync::Arc;
 
 /// The model of these options, loaded, under the name `tiny`.
 pub fn engine(options: &[&str]) -> Arc<Engine> {
+    try_engine(options).unwrap()
+}
+
+/// The same where it may not load.
+pub fn try_engine(options: &[&str]) -> anyhow::Result<Arc<Engine>> {
     // one thread each: the tests run side by side, and waiting threads of ggml spin
     let line = ["turboquant", "serve", "--threads", "1"]
         .into_iter()
@@ -17,6 +23,7 @@ pub fn engine(options: &[&str]) -> Arc<Engine> {
         unreachable!()
     };
     llama_turboquant::Backend::init().unwrap();
-    let settings = ModelSettings::new(&args.model, args.serving.parallel).unwrap();
-    Arc::new(Engine::of_model("tiny", &settings, limits(&args, &[]).unwrap()).unwrap())
+    let mut settings = ModelSettings::new(&args.model, args.serving.parallel).unwrap();
+    settings.loras = LoraFiles::from(&args.lora);
+    Engine::of_model("tiny", &settings, limits(&args, &[]).unwrap()).map(Arc::new)
 }

@@ -16,6 +16,7 @@ mod hub;
 mod infill;
 mod listening;
 mod looks;
+mod lora;
 mod messages;
 mod metrics;
 mod models;

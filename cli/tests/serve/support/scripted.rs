@@ -7,8 +7,8 @@ use serde_json::{Map, json};
 
 use crate::serve::backend::{
     Abilities, Backend, BackendError, CancelToken, ChatJob, ChatPrompt, CompletionJob, Counts, Details, EmbedJob,
-    Embeddings, Event, EventStream, Health, Inside, KvCard, Lease, ModelCard, ModelMemory, Offer, Opened, Prompt,
-    PromptCacheUse, RerankJob, Running, Scores, SlotStatus, TokenPiece, TokenizeJob, Wanted,
+    Embeddings, Event, EventStream, Health, Inside, KvCard, Lease, LoraScale, LoraStatus, ModelCard, ModelMemory,
+    Offer, Opened, Prompt, PromptCacheUse, RerankJob, Running, Scores, SlotStatus, TokenPiece, TokenizeJob, Wanted,
 };
 
 /// One thing a job does.
@@ -57,6 +57,8 @@ pub struct Watched {
     pub prompt_cache: PromptCacheUse,
     pub counts: Counts,
     pub inside: Option<Inside>,
+    /// The LoRA adapters of every model; their cards must say how many.
+    pub loras: Vec<LoraStatus>,
 }
 
 #[derive(Default)]
@@ -68,6 +70,7 @@ struct Seen {
     opened: Vec<Wanted>,
     tokens: Vec<CancelToken>,
     unloaded: Vec<String>,
+    scaled: Vec<Vec<LoraScale>>,
 }
 
 impl Scripted {
@@ -131,6 +134,11 @@ impl Scripted {
     /// The jobs of all rerankings so far.
     pub fn reranks(&self) -> Vec<RerankJob> {
         self.seen.lock().unwrap().reranks.clone()
+    }
+
+    /// How LoRA adapters were scaled so far.
+    pub fn scaled(&self) -> Vec<Vec<LoraScale>> {
+        self.seen.lock().unwrap().scaled.clone()
     }
 
     /// What was asked of [`Backend::open`] so far.
@@ -282,6 +290,15 @@ impl Backend for Scripted {
         let unloaded = self.unloaded();
         let loaded = self.cards.iter().filter(|card| !unloaded.contains(&card.id));
         loaded.map(running).collect()
+    }
+
+    fn loras(&self, _model: &str) -> Result<Vec<LoraStatus>, BackendError> {
+        Ok(self.watched.loras.clone())
+    }
+
+    fn scale_loras(&self, _model: &str, scales: &[LoraScale]) -> Result<(), BackendError> {
+        self.seen.lock().unwrap().scaled.push(scales.to_vec());
+        Ok(())
     }
 
     fn chat(&self, job: ChatJob) -> Result<EventStream, BackendError> {

@@ -3,9 +3,8 @@
 use super::{backend_error, saturate};
 use crate::commands::serve::backend::{BackendError, LoraScale, LoraStatus};
 use crate::loras::LoraFiles;
-use anyhow::Result;
 use llama_turboquant::engine::MemoryUse;
-use llama_turboquant::{LoraAdapter, LoraSet, Model};
+use llama_turboquant::{Error, LoraAdapter, LoraSet, Model};
 use std::sync::{PoisonError, RwLock};
 
 /// Adapters by number. They stay loaded as long as the model.
@@ -17,7 +16,7 @@ pub(super) struct Adapters {
 
 impl Adapters {
     /// Loads adapters. Blocks.
-    pub(super) fn load(files: &LoraFiles, model: &Model) -> Result<Self> {
+    pub(super) fn load(files: &LoraFiles, model: &Model) -> Result<Self, Error> {
         let (all, scales) = files.load(model)?.into_iter().unzip();
         Ok(Self {
             all,

@@ -96,6 +96,10 @@ impl Heads {
 pub(super) fn reason(error: &anyhow::Error) -> String {
     match error.downcast_ref() {
         Some(Error::Load { path, reason }) => reason.replace(&path.display().to_string(), "its file"),
+        Some(Error::LoadLora { path, reason }) => {
+            let file = path.file_name().unwrap_or(path.as_os_str()).display();
+            format!("its LoRA adapter `{file}`: {reason}")
+        }
         _ => format!("{error:#}"),
     }
 }

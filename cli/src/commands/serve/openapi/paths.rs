@@ -121,6 +121,12 @@ fn llama_server() -> Vec<Operation> {
             .query("action", "save, restore or erase.")
             .query(MODEL.0, MODEL.1)
             .json("Anything"),
+        Operation::get("/lora-adapters", TAG, "List the LoRA adapters of a model.")
+            .query(MODEL.0, MODEL.1)
+            .json("LoraAdapters"),
+        Operation::post("/lora-adapters", TAG, "Scale them for requests to come.", "LoraScales")
+            .query("model", "The model whose adapters they are; it is loaded if need be.")
+            .json("Anything"),
         Operation::post("/infill", TAG, "Fill a place in a text.", "Anything")
             .json("NativeCompletion")
             .stream(EVENTS),
