@@ -1,5 +1,6 @@
 //! `turboquant run`: one answer, or a chat in the terminal.
 
+use super::run_images::{self, Pictures};
 use crate::args::RunArgs;
 use crate::interrupt::{Interrupt, exit_code};
 use crate::settings::{ModelSettings, human_bytes, sampling};
@@ -27,6 +28,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         }
         (None, None) => None,
     };
+    let images = run_images::read(args, settings.projector.as_ref())?;
     let interrupt = Interrupt::install()?;
     if let Some(file) = args.remote.obtain(None, &interrupt.token())? {
         settings.engine.file = Some(file);
@@ -40,6 +42,11 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         tracing::info!("the model has no chat template: the prompt is continued as text");
         None
     };
+    let projector = settings.projector.clone().filter(|_| !images.is_empty());
+    if let Some(projector) = &projector {
+        projector.plan(&mut settings.context)?;
+    }
+    let pictures = Pictures::encode(&images, &model, projector.as_ref(), &interrupt.token())?;
     let context = settings.create_context(&model)?;
     tracing::info!(
         "{} tokens of context, KV cache {}/{}: {}",
@@ -51,6 +58,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let mut chat = Chat {
         session: Session::new(context),
         template,
+        pictures,
         request: args
             .system_prompt
             .iter()
@@ -89,6 +97,7 @@ fn report(stats: &GenStats) {
 struct Chat {
     session: Session,
     template: Option<ChatTemplate>,
+    pictures: Pictures,
     request: ChatRequest,
     params: GenParams,
 }
@@ -119,6 +128,7 @@ impl Chat {
                 Err(error) if matches!(error.downcast_ref(), Some(Error::ContextFull { .. })) => {
                     eprintln!("{error:#}; the conversation starts anew");
                     self.request.messages.retain(|message| message["role"] == "system");
+                    self.pictures.forget();
                 }
                 Err(error) => return Err(error),
             }
@@ -131,10 +141,10 @@ impl Chat {
         let prompt = match &self.template {
             None => Prompt::Text(text.to_owned()),
             Some(template) => {
-                self.request = self.request.clone().user(text);
+                self.request.messages.push(self.pictures.message(text));
                 let prompt = template.apply(&self.request)?;
                 params = params.answering(&prompt);
-                Prompt::Chat(prompt)
+                self.pictures.prompt(&prompt, self.session.context().model())?.into()
             }
         };
         if matches!(&prompt, Prompt::Text(text) if text.is_empty()) {

@@ -12,4 +12,5 @@ mod pool_offers;
 mod served;
 mod slots;
 mod vectors;
+mod vision;
 mod zoo;

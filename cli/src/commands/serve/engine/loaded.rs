@@ -48,6 +48,8 @@ pub(super) struct Loaded {
     pub(super) template: Option<ChatTemplate>,
     /// With what it sees images.
     pub(super) projector: Option<Projector>,
+    /// Images of requests may be fetched from elsewhere.
+    pub(super) remote_images: bool,
     pub(super) card: ModelCard,
     pub(super) inside: Inside,
     /// Types of the cache, layer by layer.
@@ -107,6 +109,7 @@ impl Loaded {
             slots: slots.clone(),
             template,
             projector,
+            remote_images: false,
             card,
             kv,
             memory,

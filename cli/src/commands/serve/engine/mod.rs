@@ -11,6 +11,7 @@ mod load;
 mod loaded;
 mod memory;
 mod pool;
+mod remote;
 mod request;
 mod residents;
 mod score;
@@ -60,6 +61,8 @@ pub struct Limits {
     pub available: Available,
     /// Slots in files and in main memory.
     pub slots: SlotSettings,
+    /// Images of requests may be fetched from elsewhere.
+    pub remote_images: bool,
     /// Models that have settings of their own, by name.
     pub per_model: BTreeMap<String, PerModel>,
 }
@@ -85,6 +88,7 @@ impl Default for Limits {
             patience: Duration::from_secs(60),
             available: Arc::new(available),
             slots: SlotSettings::default(),
+            remote_images: false,
             per_model: BTreeMap::new(),
         }
     }
