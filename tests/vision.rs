@@ -255,6 +255,49 @@ fn the_size_of_an_image_can_be_limited() {
 }
 
 #[test]
+fn pictures_of_any_shape_are_seen_or_refused() {
+    for (arch, kind) in [
+        ("llama", Kind::Mlp),
+        ("gemma3", Kind::Gemma3),
+        ("qwen2vl", Kind::Qwen2Vl),
+    ] {
+        let projector = load(&synth(&shape(arch, 4, 2, 64)), kind);
+        for (width, height) in [(1, 1), (1, 200), (200, 1), (3, 599), (2000, 10)] {
+            let image = Image::decode(&picture(width, height, 1), ImageLimits::default()).expect("a picture");
+            match projector.encode(&image, None) {
+                Ok(encoded) => assert!(encoded.n_tokens() > 0),
+                Err(error) => assert!(matches!(error, Error::Invalid(_)), "{kind:?} {width}x{height}: {error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_slot_that_holds_an_image_comes_back_from_the_prompt_cache_but_goes_into_no_file() {
+    let model = synth(&shape("qwen2vl", 4, 2, 64));
+    let projector = load(&model, Kind::Qwen2Vl);
+    let large = Image::decode(&picture(256, 128, 1), ImageLimits::default()).expect("a picture");
+    let mut whole = prompt(&projector, &large);
+    whole.push_tokens(&support::scheduling::prompt(3, 80)); // worth keeping
+    let expected = said(&mut session(&model, 256), whole.clone());
+    let scheduler = Setup {
+        model,
+        prompt_cache: Some(64 << 20),
+        ..Setup::of(1)
+    }
+    .start();
+    let first = submit_media(&scheduler, whole.clone(), 16).end();
+    assert_eq!(first.tokens, expected);
+    let refused = scheduler.save_slot(0, &scratch("slot.bin")).expect_err("an image");
+    assert!(refused.to_string().contains("holds an image"), "{refused}");
+    answer(&scheduler, &support::scheduling::prompt(9, 200), 2);
+    assert_eq!(scheduler.status().prompt_cache.entries, 1);
+    let back = submit_media(&scheduler, whole.clone(), 16).end();
+    assert_eq!(back.tokens, expected);
+    assert_eq!(back.stats.n_cached, whole.n_tokens() - 1);
+}
+
+#[test]
 fn a_projector_of_another_model_is_refused() {
     let path = scratch("mmproj.gguf");
     write(&path, Kind::Mlp, 96);

@@ -289,7 +289,12 @@ fn flags_that_cannot_be_served_say_what_to_do_instead() {
     refused("--embd-normalize -1", &[], &["length one"]);
     refused("--log-timestamps", &[], &["--log-format json"]);
     refused("--no-jinja", &[], &["--no-jinja", "/completion"]);
-    refused("--mmproj x.gguf", &[], &["images"]);
+    refused(
+        "--mmproj-url http://x/y.gguf",
+        &[],
+        &["--mmproj-url", "name its file with --mmproj"],
+    );
+    refused("--media-path /pictures", &[], &["data: URLs"]);
     refused("-md draft.gguf", &[], &["speculative"]);
     refused("--grammar root", &[], &["send grammar"]);
 }
@@ -556,7 +561,7 @@ fn mistakes_in_a_file_are_found_with_their_line() {
         ("slots = 1\n", &[":1: ", "true or false"]),
         ("threads = 1.5\n", &[":1: ", "a whole number, not a number"]),
         ("[serve]\nflash-attn = \"off\"\n", &[":2: ", "flash attention"]),
-        ("[serve]\nmmproj = \"x\"\n", &[":2: ", "images"]),
+        ("[serve]\nmmproj-url = \"x\"\n", &[":2: ", "projector"]),
         ("print-config = true\n", &[":1: ", "command line"]),
         (
             "[models.\"a b\"]\nctx-size = 1\nparalel = 2\n",

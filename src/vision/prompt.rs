@@ -172,3 +172,27 @@ pub(crate) fn check(tokens: &[Token], images: &[PlacedImage]) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{check, whole_images};
+    use crate::Token;
+
+    /// Two images after another, between text: placeholders of 3 and 2 positions.
+    const FIRST: Token = (1_u32 << 31 | 1 << 30 | 7).cast_signed();
+    const MORE: Token = (1_u32 << 31 | 9).cast_signed();
+    const PROMPT: [Token; 8] = [5, FIRST, MORE, MORE, FIRST, MORE, 6, 7];
+
+    #[test]
+    fn no_image_is_cut_in_two() {
+        let kept: Vec<usize> = (0..=PROMPT.len()).map(|n| whole_images(&PROMPT, n)).collect();
+        assert_eq!(kept, [0, 1, 1, 1, 4, 4, 6, 7, 8]);
+    }
+
+    #[test]
+    fn placeholders_without_their_images_are_refused() {
+        assert!(check(&PROMPT, &[]).is_err());
+        assert!(check(&PROMPT[..2], &[]).is_err());
+        assert!(check(&[5, 6], &[]).is_ok());
+    }
+}

@@ -124,6 +124,9 @@ pub struct RunArgs {
     /// Read the prompt from a file (`-`: standard input). [-f]
     #[arg(short, long, value_name = "FILE", conflicts_with = "prompt")]
     pub file: Option<PathBuf>,
+    /// Picture that comes before the (first) prompt: PNG, JPEG, GIF, BMP or WebP; may be repeated. With --mmproj.
+    #[arg(long, value_name = "FILE")]
+    pub image: Vec<PathBuf>,
     /// System message. [-sys]
     #[arg(long, value_name = "TEXT")]
     pub system_prompt: Option<String>,

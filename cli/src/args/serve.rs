@@ -116,6 +116,10 @@ pub struct ServingArgs {
     /// How long a request waits for its model to load, in seconds or as 10m, 1h30m; 0: as long as it takes.
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = limit)]
     pub load_timeout: Duration,
+    /// Fetch images that requests name by http and https URLs, from public addresses only. Without it they are refused:
+    /// whoever may call could otherwise make this machine connect elsewhere.
+    #[arg(long)]
+    pub allow_remote_images: bool,
     /// Serve GET /slots, which tells all clients how busy each slot is; --no-slots: refuse it.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = true, action = ArgAction::Set, hide_possible_values = true)]

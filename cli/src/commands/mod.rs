@@ -14,6 +14,7 @@ pub mod pull;
 pub mod report;
 pub mod rm;
 pub mod run;
+mod run_images;
 pub mod sensitivity;
 pub mod serve;
 pub mod session;

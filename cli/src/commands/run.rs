@@ -1,5 +1,6 @@
 //! `turboquant run`: one answer, or a chat in the terminal.
 
+use super::run_images::{self, Pictures};
 use crate::args::RunArgs;
 use crate::interrupt::{Interrupt, exit_code};
 use crate::loras::LoraFiles;
@@ -28,6 +29,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         }
         (None, None) => None,
     };
+    let images = run_images::read(args, settings.projector.as_ref())?;
     let interrupt = Interrupt::install()?;
     if let Some(file) = args.remote.obtain(None, &interrupt.token())? {
         settings.engine.file = Some(file);
@@ -41,6 +43,11 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         tracing::info!("the model has no chat template: the prompt is continued as text");
         None
     };
+    let projector = settings.projector.clone().filter(|_| !images.is_empty());
+    if let Some(projector) = &projector {
+        projector.plan(&mut settings.context)?;
+    }
+    let pictures = Pictures::encode(&images, &model, projector.as_ref(), &interrupt.token())?;
     let mut context = settings.create_context(&model)?;
     let loras = LoraFiles::from(&args.lora).load(&model)?;
     context.set_loras(&loras)?;
@@ -54,6 +61,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let mut chat = Chat {
         session: Session::new(context),
         template,
+        pictures,
         request: args
             .system_prompt
             .iter()
@@ -92,6 +100,7 @@ fn report(stats: &GenStats) {
 struct Chat {
     session: Session,
     template: Option<ChatTemplate>,
+    pictures: Pictures,
     request: ChatRequest,
     params: GenParams,
 }
@@ -122,6 +131,7 @@ impl Chat {
                 Err(error) if matches!(error.downcast_ref(), Some(Error::ContextFull { .. })) => {
                     eprintln!("{error:#}; the conversation starts anew");
                     self.request.messages.retain(|message| message["role"] == "system");
+                    self.pictures.forget();
                 }
                 Err(error) => return Err(error),
             }
@@ -134,10 +144,10 @@ impl Chat {
         let prompt = match &self.template {
             None => Prompt::Text(text.to_owned()),
             Some(template) => {
-                self.request = self.request.clone().user(text);
+                self.request.messages.push(self.pictures.message(text));
                 let prompt = template.apply(&self.request)?;
                 params = params.answering(&prompt);
-                Prompt::Chat(prompt)
+                self.pictures.prompt(&prompt, self.session.context().model())?.into()
             }
         };
         if matches!(&prompt, Prompt::Text(text) if text.is_empty()) {

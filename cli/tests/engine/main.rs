@@ -16,4 +16,5 @@ mod pool_offers;
 mod served;
 mod slots;
 mod vectors;
+mod vision;
 mod zoo;

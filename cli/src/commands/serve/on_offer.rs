@@ -108,6 +108,7 @@ pub fn limits(args: &ServeArgs, models: &[ModelOverrides]) -> Result<Limits> {
         keep_alive: args.pool.keep_alive.unwrap_or(limits.keep_alive),
         keep_start_up: args.pool.keep_alive.unwrap_or(limits.keep_start_up),
         slots: SlotSettings::new(&args.slots)?,
+        remote_images: args.serving.allow_remote_images,
         per_model: per_model(args, models)?,
         available: Arc::new(move || available().map(|bytes| bytes.saturating_sub(overhead))),
         ..limits

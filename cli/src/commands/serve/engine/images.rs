@@ -1,7 +1,7 @@
 //! Images that come in the messages of a chat.
 
-use super::backend_error;
 use super::loaded::Loaded;
+use super::{backend_error, remote};
 use crate::commands::serve::backend::{BackendError, CancelToken};
 use base64::Engine as _;
 use base64::alphabet;
@@ -77,7 +77,7 @@ impl Url {
                 "cannot be seen: this model was loaded without a projector (--mmproj)",
             ));
         };
-        let file = self.file()?;
+        let file = self.file(loaded.remote_images)?;
         let image = Image::decode(&file, ImageLimits::default()).map_err(|error| self.named(error))?;
         projector
             .encode(&image, Some(cancel))
@@ -91,14 +91,16 @@ impl Url {
         }
     }
 
-    /// The bytes of the picture file.
-    fn file(&self) -> Result<Vec<u8>, BackendError> {
+    /// The bytes of the picture file. `remote`: it may be fetched from elsewhere.
+    fn file(&self, remote: bool) -> Result<Vec<u8>, BackendError> {
         let scheme = self.text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
         match scheme.as_deref() {
             Some("data") => self.data(),
+            Some("http" | "https") if remote => remote::fetch(&self.text).map_err(|error| refuse(self.number, &error)),
             Some("http" | "https") => Err(refuse(
                 self.number,
-                "is elsewhere, and this server fetches none; send it as a data: URL with base64",
+                "is elsewhere, and this server fetches none; send it as a data: URL with base64 (or start the server with \
+                 --allow-remote-images)",
             )),
             _ => Err(refuse(
                 self.number,

@@ -242,6 +242,10 @@ impl Pool {
             projector.as_ref(),
             token,
         );
+        let loaded = loaded.map(|mut loaded| {
+            loaded.remote_images = self.limits.remote_images;
+            loaded
+        });
         loaded.map_err(|error| match error.downcast::<Error>() {
             Ok(Error::Cancelled) => given_up(&entry.name),
             Ok(error @ (Error::UnsupportedKv(_) | Error::Invalid(_))) if demand.kv.is_some() => unsupported(error),

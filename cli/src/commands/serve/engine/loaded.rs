@@ -50,6 +50,8 @@ pub(super) struct Loaded {
     pub(super) template: Option<ChatTemplate>,
     /// With what it sees images.
     pub(super) projector: Option<Projector>,
+    /// Images of requests may be fetched from elsewhere.
+    pub(super) remote_images: bool,
     pub(super) card: ModelCard,
     pub(super) inside: Inside,
     /// Types of the cache, layer by layer.
@@ -115,6 +117,7 @@ impl Loaded {
             adapters,
             template,
             projector,
+            remote_images: false,
             card,
             kv,
             memory,

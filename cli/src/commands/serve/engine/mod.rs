@@ -12,6 +12,7 @@ mod load;
 mod loaded;
 mod memory;
 mod pool;
+mod remote;
 mod request;
 mod residents;
 mod score;
@@ -61,6 +62,8 @@ pub struct Limits {
     pub available: Available,
     /// Slots in files and in main memory.
     pub slots: SlotSettings,
+    /// Images of requests may be fetched from elsewhere.
+    pub remote_images: bool,
     /// Models that have settings of their own, by name.
     pub per_model: BTreeMap<String, PerModel>,
 }
@@ -86,6 +89,7 @@ impl Default for Limits {
             patience: Duration::from_secs(60),
             available: Arc::new(available),
             slots: SlotSettings::default(),
+            remote_images: false,
             per_model: BTreeMap::new(),
         }
     }

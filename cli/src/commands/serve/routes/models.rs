@@ -48,6 +48,16 @@ async fn described(state: &AppState) -> Result<Vec<Value>, ApiError> {
     Ok(offers.iter().map(describe).collect())
 }
 
+/// What a request may bring.
+fn taken(offer: &Offer) -> Vec<&'static str> {
+    let abilities = &offer.abilities;
+    let kinds = [(true, "text"), (abilities.vision, "image"), (abilities.audio, "audio")];
+    kinds
+        .into_iter()
+        .filter_map(|(taken, kind)| taken.then_some(kind))
+        .collect()
+}
+
 fn describe(offer: &Offer, running: Option<&Running>, status: &str) -> Value {
     let created = offer
         .modified
@@ -59,6 +69,7 @@ fn describe(offer: &Offer, running: Option<&Running>, status: &str) -> Value {
         "created": created,
         "owned_by": "turboquant",
         "status": { "value": status },
+        "architecture": { "input_modalities": taken(offer), "output_modalities": ["text"] },
         "meta": {
             "n_vocab": offer.n_vocab,
             "n_ctx": running.map(|running| running.card.n_ctx),
