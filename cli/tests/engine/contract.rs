@@ -135,6 +135,29 @@ async fn the_choice_of_tools_decides_what_is_called() {
     assert!(none["message"].get("tool_calls").is_none(), "{none}");
 }
 
+// O5, O7
+#[tokio::test(flavor = "multi_thread")]
+async fn a_required_tool_is_called_at_once_when_the_model_would_rather_talk() {
+    let question = "What is turbo3?";
+    let choose = async |choice: Value| {
+        let extra = json!({ "tools": tools(), "tool_choice": choice, "parallel_tool_calls": false, "max_tokens": 80 });
+        chat(question, extra).await
+    };
+    assert!(content(&choose(json!("auto")).await).starts_with("turbo3 is"));
+    for (choice, finish) in [
+        (json!("required"), "tool_calls"),
+        (
+            json!({ "type": "function", "function": { "name": "calculator" } }),
+            "stop",
+        ),
+    ] {
+        let answer = choose(choice).await;
+        assert_eq!(answer["finish_reason"], finish, "{answer}");
+        assert_eq!(answer["message"]["content"], Value::Null);
+        assert!(answer["message"]["tool_calls"][0]["function"]["name"].is_string());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn n_answers_differ_and_are_counted_with_one_prompt() {
     let body = json!({ "prompt": "The fox", "n": 3, "temperature": 1.5, "seed": 7, "max_tokens": 16 });

@@ -9,7 +9,8 @@ use llama_turboquant::engine::sampler::SamplingParams;
 use llama_turboquant::generate::GenParams;
 use serde_json::{Value, json};
 
-/// What sampling and limits a request asks for; the constraint is added by whoever knows the template.
+/// What sampling and limits a request asks for; the constraint is added by whoever knows the template, and the room that its
+/// context leaves by whoever knows the prompt.
 fn params(generation: &backend::Generation) -> GenParams {
     let mut params = GenParams::new().sampling(SamplingParams {
         ignore_eos: generation.ignore_eos.then_some(true),
@@ -24,11 +25,11 @@ fn params(generation: &backend::Generation) -> GenParams {
 type Chat = (Vec<Token>, GenParams, ChatParser, bool);
 
 /// Applies the template.
-pub(super) fn chat(loaded: &Loaded, job: ChatJob) -> Result<Chat, BackendError> {
+pub(super) fn chat(loaded: &Loaded, mut job: ChatJob) -> Result<Chat, BackendError> {
     let template = template(loaded)?;
-    let params = params(&job.generation);
+    let mut params = params(&job.generation);
     let mut request = chat_request(job.prompt);
-    match job.generation.constraint {
+    match std::mem::take(&mut job.generation.constraint) {
         Constraint::Free => {}
         Constraint::JsonObject => request.json_schema = Some(json!({"type": "object"})),
         Constraint::JsonSchema(schema) => request.json_schema = Some(schema),
@@ -36,7 +37,7 @@ pub(super) fn chat(loaded: &Loaded, job: ChatJob) -> Result<Chat, BackendError> 
     }
     let prompt = template.apply(&request).map_err(backend_error)?;
     let tokens = prompt.tokenize(loaded.scheduler.model()).map_err(backend_error)?;
-    check_room(loaded, &tokens)?;
+    fit(&mut params, loaded, &job.generation, &tokens)?;
     let parser = prompt.parser().map_err(backend_error)?;
     Ok((tokens, params.answering(&prompt), parser, job.generation.cache_prompt))
 }
@@ -96,7 +97,7 @@ pub(super) fn completion(loaded: &Loaded, job: CompletionJob) -> Result<Completi
         params = params.grammar(&grammar.map_err(backend_error)?);
     }
     let tokens = tokens(loaded, &job)?;
-    check_room(loaded, &tokens)?;
+    fit(&mut params, loaded, &job.generation, &tokens)?;
     let echo = match job.prompt {
         _ if !job.echo => None,
         Prompt::Text(text) => Some(text),
@@ -113,7 +114,7 @@ fn tokens(loaded: &Loaded, job: &CompletionJob) -> Result<Vec<Token>, BackendErr
         Prompt::Tokens(tokens) => tokens.clone(),
         Prompt::Infill(infill) => {
             // half of the context at least is for the prompt, however much the answer may take
-            let n_ctx = loaded.card.n_ctx as usize;
+            let n_ctx = context(loaded, &job.generation) as usize;
             let answer = job.generation.max_tokens.map_or(0, |n| n as usize).min(n_ctx / 2);
             infill::tokens(model, infill, n_ctx.saturating_sub(answer + 1))?
         }
@@ -130,11 +131,23 @@ fn tokens(loaded: &Loaded, job: &CompletionJob) -> Result<Vec<Token>, BackendErr
     }
 }
 
-/// Before queueing, so that the error keeps its status even when the client asked for a stream.
-fn check_room(loaded: &Loaded, tokens: &[Token]) -> Result<(), BackendError> {
-    let (n_prompt, n_ctx) = (super::saturate(tokens.len()), loaded.card.n_ctx);
-    if n_prompt >= n_ctx {
-        return Err(BackendError::ContextOverflow { n_prompt, n_ctx });
-    }
+/// Tokens that prompt and answer may use.
+fn context(loaded: &Loaded, generation: &backend::Generation) -> u32 {
+    let n_ctx = loaded.card.n_ctx;
+    generation.n_ctx.map_or(n_ctx, |asked| asked.min(n_ctx))
+}
+
+/// Limits the answer to what the prompt leaves of the request's context. Before queueing, so that a prompt without room keeps
+/// its status even when the client asked for a stream.
+fn fit(
+    params: &mut GenParams,
+    loaded: &Loaded,
+    generation: &backend::Generation,
+    tokens: &[Token],
+) -> Result<(), BackendError> {
+    let (n_prompt, n_ctx) = (super::saturate(tokens.len()), context(loaded, generation));
+    let room = n_ctx.checked_sub(n_prompt).filter(|&room| room > 0);
+    let room = room.ok_or(BackendError::ContextOverflow { n_prompt, n_ctx })? as usize;
+    params.max_tokens = Some(params.max_tokens.map_or(room, |most| most.min(room)));
     Ok(())
 }
