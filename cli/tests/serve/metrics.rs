@@ -7,7 +7,7 @@ use futures::StreamExt;
 use serde_json::json;
 
 use crate::serve::Settings;
-use crate::serve::backend::{BackendError, Counts, Done, Event, Finish, SlotStatus};
+use crate::serve::backend::{BackendError, Counts, Done, Event, Finish, PromptCacheUse, SlotStatus};
 use crate::serve::guard::ApiKeys;
 use crate::support::exposition::Exposition;
 use crate::support::{Scripted, Server, Step, Watched, done, greeting, hello, merge, started};
@@ -209,6 +209,11 @@ fn busy_backend() -> Scripted {
         }],
         queued: 3,
         kv_cells_used: 1024,
+        prompt_cache: PromptCacheUse {
+            limit: Some(9_000_000),
+            bytes: 42_350,
+            ..PromptCacheUse::default()
+        },
         ..Watched::default()
     };
     backend
@@ -236,6 +241,8 @@ async fn gauges_show_what_the_engine_holds_at_the_scrape() {
         ("turboquant_kv_bytes_total", 500_000.0),
         ("turboquant_kv_bytes_per_token", 60.5),
         ("turboquant_model_bytes", 2_600_000.0),
+        ("turboquant_prompt_cache_bytes", 42_350.0),
+        ("turboquant_prompt_cache_limit_bytes", 9_000_000.0),
         ("turboquant_slots_busy", 1.0),
         ("turboquant_slots_total", 2.0),
         ("turboquant_queued", 3.0),

@@ -54,6 +54,7 @@ pub struct Watched {
     pub slots: Vec<SlotStatus>,
     pub queued: u32,
     pub kv_cells_used: u32,
+    pub prompt_cache: PromptCacheUse,
     pub counts: Counts,
     pub inside: Option<Inside>,
 }
@@ -275,7 +276,7 @@ impl Backend for Scripted {
                 gpu: 0,
             },
             kv_cells_used: watched.kv_cells_used,
-            prompt_cache: PromptCacheUse::default(),
+            prompt_cache: watched.prompt_cache,
             expires: self.expires,
         };
         let unloaded = self.unloaded();

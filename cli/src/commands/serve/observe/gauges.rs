@@ -63,7 +63,7 @@ fn llama_server(registry: &Registry, running: &[Running]) -> Result<(), Error> {
 fn by_model(registry: &Registry, running: &[Running]) -> Result<(), Error> {
     /// A gauge's name, its help, and how to read it.
     type Column = (&'static str, &'static str, fn(&Running) -> f64);
-    const COLUMNS: [Column; 9] = [
+    const COLUMNS: [Column; 11] = [
         ("turboquant_kv_cells_used", "Cells of the KV cache in use.", |m| {
             cells_used(m) as f64
         }),
@@ -89,6 +89,16 @@ fn by_model(registry: &Registry, running: &[Running]) -> Result<(), Error> {
             "turboquant_model_bytes",
             "Bytes a model occupies: weights, KV cache and scratch buffers.",
             |m| m.memory.total() as f64,
+        ),
+        (
+            "turboquant_prompt_cache_bytes",
+            "Bytes of main memory that prompts take which slots had to give up.",
+            |m| m.prompt_cache.bytes as f64,
+        ),
+        (
+            "turboquant_prompt_cache_limit_bytes",
+            "Bytes that they may take; +Inf: no limit.",
+            |m| m.prompt_cache.limit.map_or(f64::INFINITY, |limit| limit as f64),
         ),
         ("turboquant_slots_busy", "Slots at work.", |m| busy(m) as f64),
         ("turboquant_slots_total", "Slots.", |m| f64::from(m.card.slots)),
