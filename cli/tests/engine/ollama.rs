@@ -105,6 +105,23 @@ async fn a_tool_is_called_with_an_object() {
     assert_eq!(calls, [call]);
 }
 
+// L10
+#[tokio::test(flavor = "multi_thread")]
+async fn a_property_of_a_tool_may_be_of_several_types() {
+    let app = served(&[]);
+    let tools = json!([{ "type": "function", "function": {
+        "name": "calculator", "description": "Compute a mathematical expression.",
+        "parameters": { "type": "object", "properties": { "expression": { "type": ["string", "number"] } },
+                        "required": ["expression"] } } }]);
+    let body = json!({ "model": "tiny", "messages": [{ "role": "user", "content": "Use the calculator: 554 - 603" }],
+        "tools": tools, "options": { "temperature": 0 }, "stream": false });
+    let answer = post(&app, "/api/chat", body).await;
+    let call = &answer["message"]["tool_calls"][0]["function"];
+    assert_eq!(call["name"], "calculator", "{answer}");
+    let expression = &call["arguments"]["expression"];
+    assert!(expression.is_string() || expression.is_number(), "{answer}");
+}
+
 // L9
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_shapes_the_answer() {

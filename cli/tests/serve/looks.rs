@@ -28,13 +28,6 @@ fn busy(slots: u32) -> Server {
         slots: (0..slots).map(busy_slot).collect(),
         queued: 5,
         kv_cells_used: 1000,
-        prompt_cache: PromptCacheUse {
-            limit: Some(9_000_000),
-            entries: 2,
-            tokens: 700,
-            bytes: 42_350,
-            ..PromptCacheUse::default()
-        },
         ..Watched::default()
     }))
 }
@@ -134,6 +127,13 @@ async fn props_have_llama_servers_fields() {
 async fn props_show_the_cache_in_use_its_layers_and_what_else_would_run() {
     let backend = watched(Watched {
         kv_cells_used: 1000,
+        prompt_cache: PromptCacheUse {
+            limit: Some(9_000_000),
+            entries: 2,
+            tokens: 700,
+            bytes: 42_350,
+            ..PromptCacheUse::default()
+        },
         inside: Some(Inside {
             kv_layers: vec![KvLayer {
                 layer: 3,
