@@ -3,6 +3,7 @@
 #include "handles.hpp"
 #include "status.hpp"
 
+#include "chat-peg-parser.h"
 #include "json-schema-to-grammar.h"
 
 #include <algorithm>
@@ -137,6 +138,26 @@ const char * name_of(common_grammar_trigger_type type) {
     }
 }
 
+// Upstream's grammar of a required call lets text come first, of any length, and a model that does not want to call goes on
+// with it until its tokens are used up. So text has no place in it: reasoning, then the call. It keeps its place where
+// reasoning is part of it, and where the answer goes on with the text of a message.
+void leave_no_text_before_a_required_call(common_chat_params & params, const common_chat_templates_inputs & inputs) {
+    const bool thinks_in_text = params.supports_thinking && inputs.reasoning_format == COMMON_REASONING_FORMAT_NONE;
+    if (inputs.tool_choice != COMMON_CHAT_TOOL_CHOICE_REQUIRED || params.grammar.empty() || params.grammar_lazy ||
+        !inputs.json_schema.empty() || thinks_in_text || inputs.continue_final_message != COMMON_CHAT_CONTINUATION_NONE) {
+        return;
+    }
+    common_peg_arena parser = params.parser;
+    for (common_peg_parser_id id = 0; id < parser.size(); id++) {
+        const auto * tag = std::get_if<common_peg_tag_parser>(&parser.get(id));
+        if (tag != nullptr && tag->tag == common_chat_peg_builder::CONTENT) {
+            const common_peg_gbnf_parser nothing { tag->child, "(\"\")" };
+            parser.get(id) = nothing;
+        }
+    }
+    params.grammar = build_grammar([&](const common_grammar_builder & builder) { parser.build_grammar(builder); });
+}
+
 // What the sampler must know (keys of tq_sampler_new).
 json describe_sampling(const common_chat_params & params, const common_chat_templates_inputs & inputs) {
     json sampling = json::object();
@@ -222,6 +243,7 @@ extern "C" tq_status tq_chat_apply(const tq_chat * chat, const char * request_js
             params = common_chat_templates_apply(chat->templates.get(), inputs);
             params.prompt = std::move(all);
         }
+        leave_no_text_before_a_required_call(params, inputs);
 
         json parts = json::array();
         for (const auto & part : params.prompt.parts) {

@@ -7,7 +7,7 @@ use llama_turboquant::Error;
 use llama_turboquant::engine::chat::{
     ChatDelta, ChatMessage, ChatParser, ChatPrompt, ChatRequest, ChatTemplate, FunctionCall, ToolCall, ToolChoice,
 };
-use llama_turboquant::engine::sampler::SamplingParams;
+use llama_turboquant::engine::sampler::{Sampler, SamplingParams};
 use llama_turboquant::generate::{FinishReason, GenParams};
 use serde_json::{Value, json};
 
@@ -181,6 +181,24 @@ fn a_required_tool_is_called_and_a_named_one_even_if_another_fits_better() {
 }
 
 #[test]
+fn a_required_call_is_not_preceded_by_text_even_if_the_model_would_rather_talk() {
+    let request = weather().user("What is turbo3?");
+    let told = |choice| {
+        let prompt = tiny::render(&request.clone().tool_choice(choice));
+        let (text, _) = tiny::answer(&prompt, GenParams::greedy().max_tokens(100));
+        (parse(&prompt, &text), text)
+    };
+    let (free, _) = told(ToolChoice::Auto);
+    assert!(free.tool_calls.is_empty(), "what it would rather do: {free:?}");
+    for choice in [ToolChoice::Required, ToolChoice::Function("get_weather".into())] {
+        let (called, text) = told(choice);
+        assert!(text.starts_with("<tool_call>"), "{text}");
+        assert_eq!(called.content.as_deref().unwrap_or_default(), "");
+        assert_eq!(called.tool_calls[0].function.name, "get_weather");
+    }
+}
+
+#[test]
 fn naming_one_tool_keeps_the_prompt_with_all_of_them() {
     let request = weather()
         .tool("get_time", "The time.", json!({}))
@@ -318,6 +336,28 @@ fn thoughts_come_apart_from_the_content() {
         .expect("a sampler with a thinking budget")
         .text()
         .expect("answer");
+}
+
+const THINKING_AND_CALLING: &str = "{% if tools %}<|im_start|>system\n{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}<|im_end|>\n{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.reasoning_content %}<think>\n{{ m.reasoning_content }}\n</think>\n\n{% endif %}{% if m.content %}{{ m.content }}{% endif %}{% for call in m.tool_calls or [] %}<tool_call>\n{\"name\": \"{{ call.function.name }}\", \"arguments\": {{ call.function.arguments | tojson }}}\n</tool_call>{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+#[test]
+fn a_required_call_may_follow_thoughts_and_no_text() {
+    let model = tiny::model();
+    let template = ChatTemplate::with_override(&model, THINKING_AND_CALLING).expect("template");
+    let request = weather().user("Hi").tool_choice(ToolChoice::Required);
+    let prompt = template.apply(&request).expect("prompt");
+    assert!(prompt.supports_thinking());
+    let allowed = |text: &str| {
+        let mut sampler =
+            Sampler::new(&model, &SamplingParams::greedy(), Some(&prompt.constraint())).expect("a sampler");
+        let tokens = model.tokenize(text, false, true).expect("tokens");
+        tokens.into_iter().all(|token| sampler.accept(token).is_ok())
+    };
+    let call = "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Lima\"}}\n</tool_call>";
+    assert!(allowed(call));
+    assert!(allowed(&format!("<think>\nThe weather.\n</think>\n\n{call}")));
+    assert!(!allowed(&format!("Hello! {call}")));
+    assert!(!allowed(&format!("<think>\nThe weather.\n</think>\n\nHello! {call}")));
 }
 
 #[test]

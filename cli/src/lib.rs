@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod commands;
+pub mod console;
 pub mod embedded;
 pub mod hub;
 pub mod interrupt;

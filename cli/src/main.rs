@@ -2,11 +2,9 @@
 #![forbid(unsafe_code)]
 
 use llama_turboquant::Error;
-use llama_turboquant_cli::args::log::LogFormat;
-use llama_turboquant_cli::commands;
 use llama_turboquant_cli::interrupt::exit_code;
 use llama_turboquant_cli::options::{self, Environment, ParseError, Parsed};
-use std::io::IsTerminal;
+use llama_turboquant_cli::{commands, console};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -19,16 +17,17 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    start_log(args.verbose, args.log.log_format);
+    console::start(args.verbose, args.log.log_format);
     origin.log();
     match commands::run(args, &origin) {
         Ok(code) => code,
         Err(error) if matches!(error.downcast_ref(), Some(Error::Cancelled)) => {
-            eprintln!("interrupted");
+            console::tell("interrupted");
             exit_code(false)
         }
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let text = format!("{error:#}");
+            console::fail(format_args!("{text}{}", origin.sources_of(&text)));
             ExitCode::FAILURE
         }
     }
@@ -43,26 +42,6 @@ fn end_with_the_reader() {
         if text.starts_with("failed printing to std") && text.contains("Broken pipe") {
             std::process::exit(141);
         }
-        default(info);
+        console::panicked(info, &default);
     }));
-}
-
-/// What the program has to say goes to standard error, so that standard output is only the answer.
-fn start_log(verbose: u8, format: LogFormat) {
-    let filter = match verbose {
-        0 => "info,llama_cpp=off",
-        1 => "debug,llama_cpp=warn,hyper=info",
-        _ => "trace,hyper=info",
-    };
-    // RUST_LOG, where somebody set it, says more exactly what they want to see.
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| filter.into());
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(verbose > 0);
-    match format {
-        LogFormat::Text => log.without_time().init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
 }

@@ -1,6 +1,7 @@
 //! What was typed, as validated types; and the model and context they describe.
 
 use crate::args::{EngineArgs, ModelArgs, SamplingArgs};
+use crate::console;
 use crate::embedded;
 use crate::loras::LoraFiles;
 use crate::projector::ProjectorSettings;
@@ -140,7 +141,7 @@ impl EngineSettings {
     /// As [`ModelBuilder::load`].
     pub fn load(&self, cancel: &CancelToken) -> Result<Model> {
         if self.file.is_none() {
-            eprintln!("{}", embedded::GREETING);
+            console::say!("{}", embedded::GREETING);
         }
         let bar = progress_bar();
         let token = cancel.clone();
@@ -213,6 +214,13 @@ impl ModelSettings {
         if args.batch_size == 0 || args.ubatch_size == 0 {
             bail!("--batch-size and --ubatch-size must be at least 1");
         }
+        if !(1..=ContextConfig::MAX_SEQUENCES).contains(&n_seq_max) {
+            let most = ContextConfig::MAX_SEQUENCES;
+            bail!("--parallel must be between 1 and {most}, not {n_seq_max}");
+        }
+        if let Some(n_ctx) = args.ctx_size.filter(|&n_ctx| i32::try_from(n_ctx).is_err()) {
+            bail!("--ctx-size {n_ctx} is beyond the engine's limit of {}", i32::MAX);
+        }
         let engine = EngineSettings::new(&args.engine);
         let mut kv = engine.cache(KvCacheConfig::default().with_layers(layers));
         kv.unified = n_seq_max > 1; // slots share all cells: one long request may use what others do not
@@ -284,7 +292,9 @@ impl ModelSettings {
 }
 
 fn progress_bar() -> indicatif::ProgressBar {
-    // Hidden by itself when standard error is no terminal.
+    if !console::is_watched() {
+        return indicatif::ProgressBar::hidden();
+    }
     let style = indicatif::ProgressStyle::with_template("loading {bar:40} {percent}%")
         .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar());
     indicatif::ProgressBar::new(1000)

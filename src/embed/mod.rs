@@ -178,11 +178,16 @@ impl Embedder {
 
     /// Shortens tokens to [`max_tokens`](Self::max_tokens); a closing special token is kept.
     pub fn cut(&self, tokens: &mut Vec<Token>) {
-        if tokens.len() <= self.max_tokens {
+        self.cut_to(tokens, self.max_tokens);
+    }
+
+    /// Shortens tokens to `n`; a closing special token is kept.
+    pub fn cut_to(&self, tokens: &mut Vec<Token>, n: usize) {
+        if tokens.len() <= n {
             return;
         }
         let last = tokens.last().copied();
-        tokens.truncate(self.max_tokens);
+        tokens.truncate(n);
         if let (Some(end), Some(last)) = (tokens.last_mut(), last)
             && self.model.is_control(last)
         {

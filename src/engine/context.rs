@@ -114,6 +114,9 @@ impl Drop for Context {
 }
 
 impl ContextConfig {
+    /// The most sequences a context can have: LLAMA_MAX_SEQ of the pinned engine.
+    pub const MAX_SEQUENCES: u32 = 256;
+
     fn shape(&self) -> CacheShape {
         CacheShape {
             n_ctx: self.n_ctx,
@@ -140,10 +143,11 @@ impl ContextConfig {
         if self.n_batch == 0 || self.n_ubatch == 0 {
             return refuse("n_batch and n_ubatch must be at least 1".into());
         }
-        if self.n_seq_max == 0 || self.n_seq_max > MAX_SEQUENCES {
+        if self.n_seq_max == 0 || self.n_seq_max > Self::MAX_SEQUENCES {
             return refuse(format!(
-                "{} sequences asked for; a context has 1 to {MAX_SEQUENCES}",
-                self.n_seq_max
+                "{} sequences asked for; a context has 1 to {}",
+                self.n_seq_max,
+                Self::MAX_SEQUENCES
             ));
         }
         if self.n_threads == 0 {
@@ -164,8 +168,7 @@ impl ContextConfig {
     }
 }
 
-/// LLAMA_MAX_SEQ and GGML_MAX_N_THREADS of the pinned engine.
-const MAX_SEQUENCES: u32 = 256;
+/// GGML_MAX_N_THREADS of the pinned engine.
 pub(super) const MAX_THREADS: u32 = 512;
 
 impl Context {

@@ -47,13 +47,15 @@ pub struct ListenArgs {
     /// Address or name to listen on; 0.0.0.0: all of this machine's, so set --api-key then. [default: 127.0.0.1]
     #[arg(long, value_name = "HOST")]
     pub host: Option<String>,
-    /// Port to listen on; 0: any free one. If given together with --ollama, both APIs are on this one port. [default: 8080]
+    /// Port to listen on; 0: any free one. Given together with --ollama it is for clients of both APIs, and the port of
+    /// Ollama is opened only if --ollama-host (OLLAMA_HOST) names it. [default: 8080]
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
     /// Serve clients of Ollama too, on its port, and read Ollama's environment variables.
     #[arg(long)]
     pub ollama: bool,
-    /// Address for clients of Ollama, in any form that OLLAMA_HOST has; with --ollama. [default: that of --host, port 11434]
+    /// Address for clients of Ollama, in any form that OLLAMA_HOST has; with --ollama. It is opened besides that of --port;
+    /// only where that is given and this has no port, this is just the host for it. [default: that of --host, port 11434]
     #[arg(long, value_name = "HOST:PORT", requires = "ollama")]
     pub ollama_host: Option<String>,
     /// Private key for TLS (PEM); with --ssl-cert-file. There is no plain HTTP then.

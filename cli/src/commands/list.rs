@@ -1,6 +1,7 @@
 //! `turboquant list`: the models that can be named.
 
 use crate::args::store::ListArgs;
+use crate::console;
 use crate::report::table;
 use crate::settings::human_bytes;
 use crate::store::{Catalog as _, Entry};
@@ -32,7 +33,7 @@ pub fn run(args: &ListArgs) -> Result<ExitCode> {
         ]
     });
     println!("{}", table(&["name", "from", "size", "modified"], 2, rows));
-    eprintln!("models folder: {}", store.folder().display());
+    console::say!("models folder: {}", store.folder().display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,7 @@
 //! `turboquant model synth`: random models of any shape.
 
 use crate::args::{ModelCommand, SynthArgs};
+use crate::console;
 use crate::interrupt::Interrupt;
 use crate::settings::human_bytes;
 use anyhow::{Context, Result};
@@ -33,9 +34,13 @@ fn synth(args: &SynthArgs) -> Result<ExitCode> {
         ..SynthParams::default()
     };
     let size = params.size()?;
-    eprintln!("writing {} ({})", args.out.display(), human_bytes(size));
+    console::say!("writing {} ({})", args.out.display(), human_bytes(size));
     let cancel = Interrupt::install()?.token();
-    let bar = indicatif::ProgressBar::new(1000);
+    let bar = if console::is_watched() {
+        indicatif::ProgressBar::new(1000)
+    } else {
+        indicatif::ProgressBar::hidden()
+    };
     params
         .write_with(&args.out, |done| {
             bar.set_position((done * 1000.0) as u64);

@@ -1,13 +1,13 @@
 //! `turboquant pull`: downloads a model.
 
 use crate::args::store::{PullArgs, RemoteArgs, StoreArgs};
+use crate::console;
 use crate::hub::{Error, Reference, Status, obtain, pull};
 use crate::interrupt::{Interrupt, exit_code};
 use crate::settings::human_bytes;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use llama_turboquant::CancelToken;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -28,12 +28,12 @@ pub fn run(args: &PullArgs) -> Result<ExitCode> {
     show.clear();
     match outcome {
         Ok(entry) => {
-            eprintln!("{} in {}", human_bytes(entry.size), store.folder().display());
+            console::say!("{} in {}", human_bytes(entry.size), store.folder().display());
             println!("{}", entry.name);
             Ok(ExitCode::SUCCESS)
         }
         Err(error @ Error::Cancelled) => {
-            eprintln!("{error}");
+            console::say!("{error}");
             Ok(exit_code(false))
         }
         Err(error) => Err(error.into()),
@@ -76,7 +76,7 @@ impl Show {
             bar: ProgressBar::hidden(),
             file: String::new(),
             last_line: Instant::now(),
-            terminal: std::io::stderr().is_terminal(),
+            terminal: console::is_watched(),
         }
     }
 
@@ -110,12 +110,12 @@ impl Show {
         self.bar.set_position(completed);
         if !self.terminal && self.last_line.elapsed() >= QUIET {
             self.last_line = Instant::now();
-            eprintln!("{file}: {} of {}", human_bytes(completed), human_bytes(total));
+            console::say!("{file}: {} of {}", human_bytes(completed), human_bytes(total));
         }
     }
 
     fn say(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| console::say!("{line}"));
     }
 
     fn clear(&mut self) {

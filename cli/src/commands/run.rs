@@ -2,6 +2,7 @@
 
 use super::run_images::{self, Pictures};
 use crate::args::RunArgs;
+use crate::console;
 use crate::interrupt::{Interrupt, exit_code};
 use crate::loras::LoraFiles;
 use crate::settings::{ModelSettings, human_bytes, sampling};
@@ -110,7 +111,7 @@ impl Chat {
     fn talk(&mut self, interrupt: &Interrupt) -> Result<ExitCode> {
         let person = std::io::stdin().is_terminal();
         if person {
-            eprintln!("Type a message; Ctrl-C stops an answer, Ctrl-D ends.");
+            console::hint("Type a message; Ctrl-C stops an answer, Ctrl-D ends.");
         }
         let mut lines = std::io::stdin().lock().lines();
         loop {
@@ -129,7 +130,7 @@ impl Chat {
             match self.answer(&line, &interrupt.token()) {
                 Ok(stats) => report(&stats),
                 Err(error) if matches!(error.downcast_ref(), Some(Error::ContextFull { .. })) => {
-                    eprintln!("{error:#}; the conversation starts anew");
+                    console::say!("{error:#}; the conversation starts anew");
                     self.request.messages.retain(|message| message["role"] == "system");
                     self.pictures.forget();
                 }

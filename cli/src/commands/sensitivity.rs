@@ -1,6 +1,7 @@
 //! `turboquant sensitivity`: which layers and which side need the bits, and a map that gives them.
 
 use crate::args::sensitivity::SensitivityArgs;
+use crate::console;
 use crate::interrupt::{Interrupt, exit_code};
 use crate::measuring::data;
 use crate::measuring::progress::Progress;
@@ -174,7 +175,7 @@ pub fn run(args: &SensitivityArgs) -> Result<ExitCode> {
     if let Some(result) = &record.results.map {
         if let Some(path) = &args.map_out {
             write_whole(path, &(serde_json::to_string_pretty(result)? + "\n"))?;
-            eprintln!("wrote {}; use it with --layer-map", path.display());
+            console::say!("wrote {}; use it with --layer-map", path.display());
         }
         if !sink.json() {
             print_map(result);

@@ -1,6 +1,7 @@
 //! `turboquant session`: does a long conversation suffer from its cache?
 
 use crate::args::session::SessionArgs;
+use crate::console;
 use crate::interrupt::{Interrupt, exit_code};
 use crate::measuring::caches;
 use crate::measuring::progress::Progress;
@@ -127,7 +128,7 @@ pub fn run(args: &SessionArgs) -> Result<ExitCode> {
     }
     sink.finish(&record)?;
     if !run.complete {
-        eprintln!(
+        console::say!(
             "interrupted: {} of {} conversations came to their end, the tables count those",
             run.conversations.len(),
             scripts.len()

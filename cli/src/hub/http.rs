@@ -2,15 +2,14 @@
 
 use super::Error;
 use super::address::{Origin, next_page, resolve};
+use super::patience::{Patience, Trouble, check};
+use super::reply::{Piece, Reply, passing, receive, refused};
 use llama_turboquant::CancelToken;
 use std::io::Read;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use ureq::Agent;
-use ureq::http::{HeaderMap, header};
+use ureq::http::header;
 
-/// How often a waiting download looks whether it was cancelled.
-const POLL: Duration = Duration::from_millis(50);
 /// Bytes that are passed on at once.
 const PIECE: usize = 256 << 10;
 /// Pieces that wait for the disk.
@@ -29,46 +28,6 @@ pub struct HubSettings {
     pub patience: Patience,
 }
 
-/// When to try again, and when to give up.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// Attempts without a byte in between.
-    pub attempts: u32,
-    /// Before the second attempt; doubled for each further one.
-    pub first_delay: Duration,
-    /// Longest wait between two attempts.
-    pub longest_delay: Duration,
-    /// A connection that is silent for so long is broken.
-    pub silence: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            attempts: 6,
-            first_delay: Duration::from_millis(500),
-            longest_delay: Duration::from_secs(30),
-            silence: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Patience {
-    /// Waits before the attempt after `failures` failed ones, at least as long as the hub asked for (a minute at most).
-    pub(super) fn wait(&self, failures: u32, asked: Option<Duration>, cancel: &CancelToken) -> Result<(), Error> {
-        let doubled = self.first_delay.saturating_mul(1 << failures.saturating_sub(1).min(16));
-        let asked = asked.unwrap_or_default().min(Duration::from_secs(60));
-        let mut left = doubled.min(self.longest_delay).max(asked);
-        while !left.is_zero() {
-            check(cancel)?;
-            let step = left.min(POLL);
-            std::thread::sleep(step);
-            left -= step;
-        }
-        check(cancel)
-    }
-}
-
 impl std::fmt::Debug for HubSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // never the token: this may go into a log
@@ -85,20 +44,6 @@ pub struct Hub {
     origin: Origin,
     agent: Agent,
     offline: bool,
-}
-
-/// An attempt that failed.
-pub(super) enum Trouble {
-    /// Another attempt would fail as well.
-    Final(Error),
-    /// Another attempt may do better.
-    Passing { reason: String, after: Option<Duration> },
-}
-
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Self {
-        Self::Final(error)
-    }
 }
 
 impl Hub {
@@ -218,11 +163,7 @@ impl Hub {
         let (hub, url) = (self.clone(), url.to_owned());
         std::thread::spawn(move || hub.exchange(&url, &headers, &sender));
         match receive(&receiver, cancel)? {
-            Some(Piece::Head(status, headers)) => Ok(Reply {
-                status,
-                headers,
-                pieces: receiver,
-            }),
+            Some(Piece::Head(status, headers)) => Ok(Reply::new(status, headers, receiver)),
             _ => Err(Trouble::Passing {
                 reason: "the request broke off".into(),
                 after: None,
@@ -319,84 +260,6 @@ impl Hub {
             reason: format!("the hub redirects more than {MAX_REDIRECTS} times"),
         }
         .into())
-    }
-}
-
-enum Piece {
-    Head(u16, HeaderMap),
-    Bytes(Vec<u8>),
-    End,
-}
-
-/// An answer on its way.
-pub(super) struct Reply {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pieces: Receiver<Result<Piece, Trouble>>,
-}
-
-impl Reply {
-    /// The next bytes; none at the end.
-    pub fn next(&mut self, cancel: &CancelToken) -> Result<Option<Vec<u8>>, Trouble> {
-        Ok(match receive(&self.pieces, cancel)? {
-            Some(Piece::Bytes(bytes)) => Some(bytes),
-            _ => None,
-        })
-    }
-
-    /// A header as text.
-    pub fn header(&self, name: header::HeaderName) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-}
-
-fn receive(pieces: &Receiver<Result<Piece, Trouble>>, cancel: &CancelToken) -> Result<Option<Piece>, Trouble> {
-    loop {
-        check(cancel)?;
-        match pieces.recv_timeout(POLL) {
-            Ok(piece) => return piece.map(Some),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Ok(None),
-        }
-    }
-}
-
-pub(super) fn check(cancel: &CancelToken) -> Result<(), Error> {
-    if cancel.is_cancelled() {
-        Err(Error::Cancelled)
-    } else {
-        Ok(())
-    }
-}
-
-/// What a status other than success means.
-pub(super) fn refused(url: &str, reply: &Reply) -> Trouble {
-    match reply.status {
-        404 | 410 => Error::NotFound(format!("{url}: the hub has no such file")).into(),
-        status @ (401 | 403) => Error::Denied {
-            url: url.to_owned(),
-            status,
-        }
-        .into(),
-        status @ (408 | 429 | 500..) => {
-            let seconds = reply.header(header::RETRY_AFTER).and_then(|text| text.parse().ok());
-            Trouble::Passing {
-                reason: format!("the hub answers with status {status}"),
-                after: seconds.map(Duration::from_secs),
-            }
-        }
-        status => Error::Answer {
-            url: url.to_owned(),
-            reason: format!("the hub answers with status {status}"),
-        }
-        .into(),
-    }
-}
-
-fn passing(error: &ureq::Error) -> Trouble {
-    Trouble::Passing {
-        reason: format!("cannot ask the hub: {error}"),
-        after: None,
     }
 }
 

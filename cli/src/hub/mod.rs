@@ -11,13 +11,16 @@ mod address;
 mod error;
 mod files;
 mod http;
+mod patience;
 mod pull;
 mod reference;
+mod reply;
 mod transfer;
 
 pub use error::Error;
 pub use files::RemoteFile;
-pub use http::{Hub, HubSettings, Patience};
+pub use http::{Hub, HubSettings};
+pub use patience::Patience;
 pub use pull::{Status, obtain, pull};
 pub use reference::{Reference, Selector};
 

@@ -1,7 +1,7 @@
 //! A whole model: its files, then its name.
 
 use super::files::{self, Choice, RemoteFile};
-use super::http::check;
+use super::patience::check;
 use super::transfer::{self, etag_path, part_path};
 use super::{Error, Hub, Reference};
 use crate::store::{Entry, FileRecord, HUB_FOLDER, Store, cannot, sha256_hex};

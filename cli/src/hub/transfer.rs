@@ -1,7 +1,9 @@
 //! One file: what is missing of it is fetched, and it gets its name when its SHA-256 is right.
 
 use super::address::escaped;
-use super::http::{Hub, Trouble, check, refused};
+use super::http::Hub;
+use super::patience::{Trouble, check};
+use super::reply::refused;
 use super::{Error, Reference, RemoteFile, Status};
 use crate::store::{cannot, hex, sync_dir};
 use llama_turboquant::CancelToken;

@@ -1,7 +1,7 @@
 //! How far a long measurement is, and how long it will take.
 
+use crate::console;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 /// Between two lines where standard error is no terminal.
@@ -21,7 +21,7 @@ impl Progress {
     /// Of `total` steps of `what`.
     pub fn new(what: impl Into<String>, total: usize) -> Self {
         let what = what.into();
-        let terminal = std::io::stderr().is_terminal();
+        let terminal = console::is_watched();
         let style = ProgressStyle::with_template("{msg} {bar:32} {pos}/{len}, {elapsed} so far, {eta} left")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         let target = if terminal {
@@ -50,7 +50,7 @@ impl Progress {
                 .started
                 .elapsed()
                 .mul_f64(total.saturating_sub(done) as f64 / done as f64);
-            eprintln!("{}: {done}/{total}, about {} s left", self.what, left.as_secs());
+            console::say!("{}: {done}/{total}, about {} s left", self.what, left.as_secs());
         }
     }
 

@@ -2,6 +2,7 @@
 //! object; docs/results-format.md describes the results of each kind.
 
 use crate::args::measure::OutputArgs;
+use crate::console;
 use crate::settings::EngineSettings;
 use anyhow::{Context, Result, bail};
 use llama_turboquant::Model;
@@ -200,7 +201,7 @@ impl Sink {
         self.keep(record)?;
         let warnings = warnings(record)?;
         for warning in &warnings {
-            eprintln!("warning: {warning}");
+            console::say!("warning: {warning}");
         }
         if self.json {
             writeln!(std::io::stdout(), "{}", text(record, &warnings)?).context("cannot write the record")?;

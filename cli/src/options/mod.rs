@@ -199,6 +199,8 @@ fn blame(error: clap::Error, origin: &Origin) -> ParseError {
         Some(source) => {
             let text = error.to_string();
             let text = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            // the standard library's words say what is wrong and not what is right
+            let text = text.replace("invalid digit found in string", "it takes a whole number, in digits");
             ParseError::Settings(anyhow::anyhow!("{source}: {text}"))
         }
         None => ParseError::Usage(error),

@@ -2,6 +2,7 @@
 
 use super::environment::Environment;
 use crate::args::llama;
+use crate::settings::CacheType;
 
 /// A variable and the option that stands for it.
 const VARIABLES: &[(&str, &str)] = &[
@@ -48,26 +49,54 @@ pub fn settings(environment: &Environment) -> Result<Vec<Setting>, String> {
         .collect();
     if let Some(types) = get("OLLAMA_KV_CACHE_TYPE") {
         let (k, v) = types.split_once(':').unwrap_or((&types, &types));
+        for ty in [k, v] {
+            let wrong = |error| {
+                format!(
+                    "OLLAMA_KV_CACHE_TYPE={types}: one type for K and V, or two as in q8_0:turbo4, is allowed; {error:#}"
+                )
+            };
+            ty.parse::<CacheType>().map(drop).map_err(wrong)?;
+        }
         settings.push(("OLLAMA_KV_CACHE_TYPE", "cache-type-k", k.to_owned()));
         settings.push(("OLLAMA_KV_CACHE_TYPE", "cache-type-v", v.to_owned()));
     }
     if let Some(debug) = get("OLLAMA_DEBUG") {
-        let level = debug
-            .parse::<u8>()
-            .unwrap_or(llama::truth(&debug).unwrap_or(true).into());
+        let level = debug.parse::<u8>().ok().or(truth(&debug).map(u8::from));
+        let level = level.ok_or_else(|| {
+            format!("OLLAMA_DEBUG={debug}: 0 or false, 1 or true (more of the log), or 2 (all of it) is allowed")
+        })?;
         if level > 0 {
             settings.push(("OLLAMA_DEBUG", "verbose", level.min(2).to_string()));
         }
     }
     // where 0 is Ollama's word for "choose", so it is ours
     settings.retain(|(_, option, value)| !(*option == "parallel" && value == "0"));
-    let off = |value: String| matches!(value.to_ascii_lowercase().as_str(), "0" | "f" | "false");
-    if get("OLLAMA_FLASH_ATTENTION").is_some_and(off) {
-        return Err(
-            "OLLAMA_FLASH_ATTENTION=0 is not possible here: compressed caches need flash attention; unset it".into(),
-        );
+    if let Some(flash) = get("OLLAMA_FLASH_ATTENTION") {
+        match truth(&flash) {
+            Some(true) => {}
+            Some(false) => {
+                return Err(format!(
+                    "OLLAMA_FLASH_ATTENTION={flash} is not possible here: compressed caches need flash attention; unset it"
+                ));
+            }
+            None => {
+                return Err(format!(
+                    "OLLAMA_FLASH_ATTENTION={flash}: only 1 or true is allowed; unset it"
+                ));
+            }
+        }
     }
     Ok(settings)
+}
+
+/// Truth values as Ollama, which is written in Go, reads them, and those of llama.cpp.
+fn truth(value: &str) -> Option<bool> {
+    let value = value.to_ascii_lowercase();
+    match value.as_str() {
+        "t" => Some(true),
+        "f" => Some(false),
+        other => llama::truth(other),
+    }
 }
 
 /// Variables of Ollama that are set and mean nothing here.

@@ -46,6 +46,19 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// Where the options come from that `text` names, as a note behind it; empty if all of them were typed.
+    pub fn sources_of(&self, text: &str) -> String {
+        let named = |option: &str| {
+            let places = text.match_indices("--").map(|(at, dashes)| &text[at + dashes.len()..]);
+            let mut rests = places.filter_map(|rest| rest.strip_prefix(option));
+            rests.any(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-'))
+        };
+        let given = self.sources.iter().filter(|(option, _)| named(option));
+        given
+            .map(|(option, source)| format!(" (--{option} is set by {source})"))
+            .collect()
+    }
+
     /// Tells the log what the user may not know.
     pub fn log(&self) {
         if let Some(file) = &self.file {

@@ -1,10 +1,11 @@
 //! A folder of models.
 
 use super::manifest::{self, FileRecord, Manifest, sync_dir};
+use super::meaning::Meaning;
 use super::name::{Name, best, plain};
-use super::scan::{Found, scan};
+use super::scan::Found;
 use super::{Catalog, Creation, Entry, Error, HUB_FOLDER, cannot};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,17 +16,10 @@ pub type FreeSpace = Arc<dyn Fn(&Path) -> std::io::Result<u64> + Send + Sync>;
 
 /// The models in a folder, and the names made for them. Several processes may use one folder at once.
 pub struct Store {
-    root: PathBuf,
-    given: Vec<Entry>,
+    pub(super) root: PathBuf,
+    pub(super) given: Vec<Entry>,
     free_space: FreeSpace,
     said: Mutex<HashSet<String>>,
-}
-
-/// What a name stands for.
-enum Meaning {
-    Given(Entry),
-    Found(Found),
-    Written(Manifest),
 }
 
 impl Store {
@@ -318,7 +312,7 @@ impl Store {
         Ok(())
     }
 
-    fn manifests(&self) -> Result<Vec<(Manifest, PathBuf)>, Error> {
+    pub(super) fn manifests(&self) -> Result<Vec<(Manifest, PathBuf)>, Error> {
         manifest::read_all(&self.names())
     }
 
@@ -331,89 +325,8 @@ impl Store {
             .find(|known| known.name == name))
     }
 
-    fn meaning(&self, name: &str) -> Result<Option<Meaning>, Error> {
-        let mut meanings = self.meanings()?;
-        Ok(best(meanings.keys().map(String::as_str), name)
-            .map(str::to_owned)
-            .and_then(|name| meanings.remove(&name))
-            .map(|(meaning, _)| meaning))
-    }
-
-    /// Everything that can be loaded. What the user named or put there himself goes before what was made of it.
-    fn meanings(&self) -> Result<BTreeMap<String, (Meaning, Entry)>, Error> {
-        let mut meanings = BTreeMap::new();
-        for entry in &self.given {
-            meanings.insert(entry.name.clone(), (Meaning::Given(entry.clone()), entry.clone()));
-        }
-        let (found, skipped) = scan(&self.root)?;
-        for reason in skipped {
-            self.say(reason);
-        }
-        for found in found {
-            let entry = found_entry(&found);
-            meanings
-                .entry(entry.name.clone())
-                .or_insert((Meaning::Found(found), entry));
-        }
-        for (manifest, path) in self.manifests()? {
-            let written = path.metadata().and_then(|about| about.modified());
-            match self.resolve(&manifest, written.unwrap_or(SystemTime::UNIX_EPOCH)) {
-                Ok(entry) => {
-                    meanings
-                        .entry(entry.name.clone())
-                        .or_insert((Meaning::Written(manifest), entry));
-                }
-                Err(reason) => self.say(format!("{} is not offered: {reason}", manifest.name)),
-            }
-        }
-        Ok(meanings)
-    }
-
-    /// The model that a manifest describes, or why there is none.
-    fn resolve(&self, manifest: &Manifest, modified: SystemTime) -> Result<Entry, String> {
-        let mut entry = Entry {
-            name: manifest.name.clone(),
-            file: None,
-            size: 0,
-            modified,
-            sha256: None,
-            parent: manifest.from.clone(),
-            system: manifest.system.clone(),
-            template: manifest.template.clone(),
-            parameters: manifest.parameters.clone(),
-            license: (!manifest.license.is_empty()).then(|| manifest.license.join("\n")),
-        };
-        if manifest.files.is_empty() {
-            let from = manifest.from.as_deref().unwrap_or_default();
-            let base = self.given.iter().find(|given| given.name == from);
-            let base = base.ok_or_else(|| format!("it was made from '{from}', which is not offered"))?;
-            entry.file.clone_from(&base.file);
-            entry.sha256.clone_from(&base.sha256);
-            entry.size = base.size;
-            return Ok(entry);
-        }
-        for file in &manifest.files {
-            let path = file
-                .locate(&self.root)
-                .ok_or("its description names a file outside the folder")?;
-            let size = path
-                .metadata()
-                .map_err(|error| format!("{}: {error}", path.display()))?
-                .len();
-            if size != file.size {
-                return Err(format!("{} has {size} bytes instead of {}", path.display(), file.size));
-            }
-            entry.size += size;
-            entry.file.get_or_insert(path);
-        }
-        if let [file] = manifest.files.as_slice() {
-            entry.sha256.clone_from(&file.sha256);
-        }
-        Ok(entry)
-    }
-
     /// Into the log, once: the folder is read for every request.
-    fn say(&self, reason: String) {
+    pub(super) fn say(&self, reason: String) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if !said.contains(&reason) {
             tracing::warn!("{reason}");
@@ -437,20 +350,5 @@ impl std::fmt::Debug for Store {
         f.debug_struct("Store")
             .field("root", &self.root)
             .finish_non_exhaustive()
-    }
-}
-
-fn found_entry(found: &Found) -> Entry {
-    Entry {
-        name: found.name.clone(),
-        file: found.files.first().cloned(),
-        size: found.size,
-        modified: found.modified,
-        sha256: None,
-        parent: None,
-        system: None,
-        template: None,
-        parameters: serde_json::Map::new(),
-        license: None,
     }
 }

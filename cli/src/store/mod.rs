@@ -15,6 +15,7 @@ mod create;
 mod error;
 mod folder;
 mod manifest;
+mod meaning;
 mod modelfile;
 mod name;
 mod scan;

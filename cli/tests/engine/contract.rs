@@ -7,6 +7,7 @@ use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use llama_turboquant_cli::commands::serve::{AppState, Settings, app};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use tower::ServiceExt;
 
@@ -133,6 +134,59 @@ async fn the_choice_of_tools_decides_what_is_called() {
     );
     let none = choose(json!("none")).await;
     assert!(none["message"].get("tool_calls").is_none(), "{none}");
+}
+
+// O5, O7
+#[tokio::test(flavor = "multi_thread")]
+async fn a_required_tool_is_called_at_once_when_the_model_would_rather_talk() {
+    let question = "What is turbo3?";
+    let choose = async |choice: Value| {
+        let extra = json!({ "tools": tools(), "tool_choice": choice, "parallel_tool_calls": false, "max_tokens": 200 });
+        chat(question, extra).await
+    };
+    assert!(content(&choose(json!("auto")).await).starts_with("turbo3 is"));
+    for (choice, finish) in [
+        (json!("required"), "tool_calls"),
+        (
+            json!({ "type": "function", "function": { "name": "calculator" } }),
+            "stop",
+        ),
+    ] {
+        let answer = choose(choice).await;
+        assert_eq!(answer["finish_reason"], finish, "{answer}");
+        assert_eq!(answer["message"]["content"], Value::Null);
+        assert!(answer["message"]["tool_calls"][0]["function"]["name"].is_string());
+    }
+}
+
+// O6: a model that may not end its turn makes one call after the other
+#[tokio::test(flavor = "multi_thread")]
+async fn parallel_calls_have_indexes_from_0_and_ids_of_their_own() {
+    let mut body = json!({
+        "messages": [{ "role": "user", "content": "What time is it?" }], "tools": [tools()[1]], "tool_choice": "required",
+        "parallel_tool_calls": true, "ignore_eos": true, "temperature": 0, "max_tokens": 120,
+    });
+    let whole = post("/v1/chat/completions", body.clone()).await;
+    let calls = whole["choices"][0]["message"]["tool_calls"].as_array().unwrap();
+    let whole: BTreeSet<&str> = calls.iter().map(|call| call["id"].as_str().unwrap()).collect();
+    assert!(calls.len() >= 2 && whole.len() == calls.len(), "{calls:?}");
+
+    body["stream"] = json!(true);
+    let chunks = chunks(&raw("/v1/chat/completions", body).await);
+    let deltas = chunks
+        .iter()
+        .filter_map(|chunk| chunk.pointer("/choices/0/delta/tool_calls/0"));
+    let begun: Vec<&Value> = deltas.filter(|delta| delta.get("id").is_some()).collect();
+    let streamed: BTreeSet<&str> = begun.iter().map(|delta| delta["id"].as_str().unwrap()).collect();
+    assert_eq!(streamed.len(), calls.len());
+    for (at, delta) in begun.iter().enumerate() {
+        assert_eq!(
+            (&delta["index"], &delta["function"]["name"]),
+            (&json!(at), &json!("clock"))
+        );
+    }
+    assert!(whole.is_disjoint(&streamed));
+    assert!(whole.union(&streamed).all(|id| id.starts_with("call_")), "{streamed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

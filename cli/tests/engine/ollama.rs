@@ -105,6 +105,23 @@ async fn a_tool_is_called_with_an_object() {
     assert_eq!(calls, [call]);
 }
 
+// L10
+#[tokio::test(flavor = "multi_thread")]
+async fn a_property_of_a_tool_may_be_of_several_types() {
+    let app = served(&[]);
+    let tools = json!([{ "type": "function", "function": {
+        "name": "calculator", "description": "Compute a mathematical expression.",
+        "parameters": { "type": "object", "properties": { "expression": { "type": ["string", "number"] } },
+                        "required": ["expression"] } } }]);
+    let body = json!({ "model": "tiny", "messages": [{ "role": "user", "content": "Use the calculator: 554 - 603" }],
+        "tools": tools, "options": { "temperature": 0 }, "stream": false });
+    let answer = post(&app, "/api/chat", body).await;
+    let call = &answer["message"]["tool_calls"][0]["function"];
+    assert_eq!(call["name"], "calculator", "{answer}");
+    let expression = &call["arguments"]["expression"];
+    assert!(expression.is_string() || expression.is_number(), "{answer}");
+}
+
 // L9
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_shapes_the_answer() {
@@ -135,6 +152,74 @@ async fn a_chat_longer_than_the_context_loses_its_oldest_turns_only_if_it_may() 
     let (status, text) = call(&app, "/api/chat", Some(body)).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(text.contains("exceeds the available context size"), "{text}");
+}
+
+// L11
+#[tokio::test(flavor = "multi_thread")]
+async fn a_smaller_num_ctx_limits_prompt_and_answer_of_its_request_and_loads_nothing() {
+    let app = served(&["-c", "1024", "--parallel", "1"]);
+    let told = async |num_ctx: u32| {
+        let body = json!({ "model": "tiny", "prompt": "What is turbo3?", "stream": false,
+            "options": { "temperature": 0, "num_ctx": num_ctx } });
+        post(&app, "/api/generate", body).await
+    };
+    let whole = told(1024).await;
+    assert_eq!(
+        (&whole["response"], &whole["done_reason"]),
+        (&json!(TURBO3), &json!("stop"))
+    );
+    let prompt = whole["prompt_eval_count"].as_u64().unwrap() as u32;
+    let cut = told(prompt + 5).await;
+    assert_eq!((&cut["done_reason"], &cut["eval_count"]), (&json!("length"), &json!(5)));
+    assert!(TURBO3.starts_with(cut["response"].as_str().unwrap()), "{cut}");
+
+    let (_, text) = call(&app, "/api/ps", None).await;
+    let running: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(running["models"][0]["context_length"], 1024);
+    let (_, metrics) = call(&app, "/metrics", None).await;
+    assert!(metrics.contains("\nturboquant_model_loads_total 1\n"), "{metrics}");
+}
+
+// L11
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_beyond_its_own_num_ctx_is_cut_or_refused_as_if_the_context_had_that_size() {
+    let app = served(&["-c", "1024", "--parallel", "1"]);
+    let user = |text: &str| json!({ "role": "user", "content": text });
+    let old = [
+        user(&"word ".repeat(300)),
+        json!({ "role": "assistant", "content": "I see." }),
+    ];
+    let messages: Vec<Value> = old.into_iter().chain([user("What is turbo3?")]).collect();
+    let mut body = json!({ "model": "tiny", "messages": messages, "stream": false,
+        "options": { "temperature": 0, "num_ctx": 256 } });
+    let answer = post(&app, "/api/chat", body.clone()).await;
+    assert_eq!(answer["message"]["content"], TURBO3);
+    assert!(answer["prompt_eval_count"].as_u64().unwrap() < 256, "{answer}");
+
+    body["truncate"] = json!(false);
+    let (status, text) = call(&app, "/api/chat", Some(body.clone())).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(
+        text.contains("exceeds the available context size of 256 tokens"),
+        "{text}"
+    );
+
+    // the OpenAI surface never cuts
+    let (status, text) = call(&app, "/v1/chat/completions", Some(body)).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(text.contains("\"n_ctx\":256"), "{text}");
+}
+
+// L11, L15
+#[tokio::test(flavor = "multi_thread")]
+async fn a_smaller_num_ctx_cuts_a_text_that_is_embedded() {
+    let app = served(&["-c", "1024", "--parallel", "1"]);
+    let mut body = json!({ "model": "tiny", "input": "word ".repeat(300), "options": { "num_ctx": 64 } });
+    assert_eq!(post(&app, "/api/embed", body.clone()).await["prompt_eval_count"], 64);
+    body["truncate"] = json!(false);
+    let (status, text) = call(&app, "/api/embed", Some(body)).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(text.contains("64"), "{text}");
 }
 
 // L14

@@ -315,6 +315,11 @@ fn a_longer_context_means_loading_again_and_a_shorter_one_does_not() {
         drop(zoo.open_as(wanted.clone()).unwrap());
         let again = zoo.open_as(wanted).unwrap();
         assert_eq!(again.load, Duration::ZERO, "{n_ctx:?} is served as loaded");
+        assert_eq!(
+            again.card.n_ctx,
+            n_ctx.unwrap_or(u32::MAX).min(zoo.running("a").card.n_ctx),
+            "what the request may use"
+        );
         zoo.running("a").card.n_ctx
     };
     assert_eq!(open(None), 512);

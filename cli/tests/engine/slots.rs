@@ -251,6 +251,33 @@ fn the_folder_must_exist_and_memory_for_prompts_is_in_mebibytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_prompts_take_in_main_memory_is_told_with_its_limit() {
+    let server = Server::new(&["--parallel", "1", "--cache-ram", "100"]);
+    for word in ["alpha ", "omega "] {
+        let body = json!({ "prompt": word.repeat(100), "max_tokens": 1 });
+        assert_eq!(server.post("/v1/completions", body).await.0, StatusCode::OK);
+        server.idle().await;
+    }
+    let get = async |path: &str| {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let body = server.router.clone().oneshot(request).await.unwrap().into_body();
+        String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    };
+    let kept = server.engine.running()[0].prompt_cache;
+    assert!(kept.entries == 1 && kept.bytes > 100 * 1024, "{kept:?}");
+    let kept = json!({ "bytes": kept.bytes, "limit": 100 << 20, "prompts": 1, "tokens": kept.tokens });
+    let props: Value = serde_json::from_str(&get("/props").await).unwrap();
+    assert_eq!(props["kv"]["prompt_cache"], kept);
+    let running: Value = serde_json::from_str(&get("/api/ps").await).unwrap();
+    assert_eq!(running["models"][0]["kv"]["prompt_cache"], kept);
+    let metrics = get("/metrics").await;
+    for (name, value) in [("bytes", &kept["bytes"]), ("limit_bytes", &kept["limit"])] {
+        let line = format!("turboquant_prompt_cache_{name}{{model=\"tiny\"}} {value}");
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in {metrics}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_progress_of_a_prompt_is_streamed_when_asked_for() {
     let server = Server::new(&["--parallel", "1", "--batch-size", "64", "--ubatch-size", "64"]);
     let text = "The code is 8634. ".repeat(30);

@@ -128,6 +128,26 @@ async fn parallel_tool_calls_are_whole_with_string_arguments_and_null_content() 
 
 // O6
 #[tokio::test]
+async fn ids_of_parallel_calls_differ_also_between_choices_and_answers() {
+    let events = [call_start(0, "", "f"), call_start(1, "", "f"), done(Finish::ToolCalls)];
+    let server = Server::answering(events);
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let answer = server.chat(json!({ "n": 2 })).await.json();
+        for choice in answer["choices"].as_array().unwrap() {
+            let calls = choice["message"]["tool_calls"].as_array().unwrap();
+            ids.extend(calls.iter().map(|call| call["id"].as_str().unwrap().to_owned()));
+        }
+    }
+    assert_eq!(ids.len(), 8);
+    assert!(ids.iter().all(|id| id.starts_with("call_")), "{ids:?}");
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 8, "{ids:?}");
+}
+
+// O6
+#[tokio::test]
 async fn a_call_without_id_or_arguments_gets_both() {
     let answer = Server::answering(two_calls(Finish::ToolCalls))
         .chat(json!({}))

@@ -126,6 +126,14 @@ async fn an_image_is_refused_by_a_model_that_cannot_see() {
     refused(json!({ "role": "user", "content": [part] }), "messages[0].content[0]").await;
 }
 
+// O13
+#[tokio::test]
+async fn audio_is_refused_by_a_model_that_cannot_hear_and_named() {
+    let part = json!({ "type": "input_audio", "input_audio": { "data": "AA==", "format": "wav" } });
+    let content = json!([{ "type": "text", "text": "What is this?" }, part]);
+    refused(json!({ "role": "user", "content": content }), "messages[0].content[1]").await;
+}
+
 fn tools() -> Value {
     let tool = |name: &str| json!({ "type": "function", "function": { "name": name, "parameters": {} } });
     json!([tool("add"), tool("sub")])

@@ -1,5 +1,6 @@
 //! Streamed chat answers, byte for byte.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -139,6 +140,29 @@ async fn tool_calls_begin_with_id_and_name_and_go_on_with_arguments() {
     ];
     assert_eq!(deltas, expected.iter().collect::<Vec<_>>());
     assert_eq!(choices.last().unwrap()["finish_reason"], "tool_calls");
+}
+
+// O6
+#[tokio::test]
+async fn parallel_calls_stream_under_indexes_from_0_and_ids_of_their_own() {
+    let events = vec![
+        started(),
+        call_start(0, "", "add"),
+        call_arguments(0, "{\"x\":1}"),
+        call_start(1, "", "add"),
+        call_arguments(1, "{\"x\":2}"),
+        call_start(2, "", "now"),
+        done(Finish::ToolCalls),
+    ];
+    let choices = stream(events, json!({})).await.choices();
+    let deltas = choices.iter().filter_map(|c| c.pointer("/delta/tool_calls/0"));
+    let (begun, more): (Vec<&Value>, Vec<&Value>) = deltas.partition(|delta| delta.get("id").is_some());
+    let indexes = |deltas: &[&Value]| deltas.iter().map(|delta| delta["index"].clone()).collect::<Vec<_>>();
+    assert_eq!(indexes(&begun), [0, 1, 2]);
+    assert_eq!(indexes(&more), [0, 1, 2], "an id only begins a call");
+    let ids: BTreeSet<&str> = begun.iter().map(|delta| delta["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), 3, "{ids:?}");
+    assert!(ids.iter().all(|id| id.starts_with("call_")), "{ids:?}");
 }
 
 // O6

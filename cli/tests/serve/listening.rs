@@ -13,11 +13,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::ServerName;
 
+use crate::certificate::Certificate;
 use crate::serve::address::Surface;
 use crate::serve::{AppState, Settings, serve_all, start};
 use crate::support::{Scripted, Server, greeting};
@@ -137,11 +135,62 @@ async fn without_a_port_each_api_has_its_own() {
         plan(&["--ollama", "--ollama-host", "0.0.0.0"]),
         ["127.0.0.1:8080", "0.0.0.0:11434"]
     );
-    assert_eq!(plan(&["--ollama", "--ollama-host", ":5000", "--port", "1"]), [":1"]);
     assert_eq!(
         plan(&["--ollama", "--ollama-host", "localhost:8080"]),
         ["localhost:8080"]
     );
+}
+
+#[test]
+fn a_port_that_was_named_for_ollama_is_opened_besides_that_for_both() {
+    let plan = |options: &str| {
+        let options: Vec<&str> = ["--ollama"].into_iter().chain(options.split(' ')).collect();
+        let addresses = crate::serve::address::addresses(&args(&options).listen).unwrap();
+        addresses
+            .into_iter()
+            .map(|(surface, address)| (surface, address.to_string()))
+            .collect::<Vec<_>>()
+    };
+    let both = |address: &str| (Surface::Both, address.to_owned());
+    let and = |address: &str| (Surface::Ollama, address.to_owned());
+    for (options, planned) in [
+        ("--port 1 --ollama-host :5000", vec![both("127.0.0.1:1"), and(":5000")]),
+        (
+            "--port 1 --ollama-host http://10.0.0.1",
+            vec![both("127.0.0.1:1"), and("10.0.0.1:80")],
+        ),
+        (
+            "--port 1 --host ::1 --ollama-host 10.0.0.1:1",
+            vec![both("[::1]:1"), and("10.0.0.1:1")],
+        ),
+        ("--port 1 --ollama-host 0.0.0.0", vec![both("0.0.0.0:1")]),
+        ("--port 1 --host ::1 --ollama-host 0.0.0.0", vec![both("[::1]:1")]),
+        ("--port 1 --ollama-host 10.0.0.1:1", vec![both("10.0.0.1:1")]),
+        (
+            "--port 1 --host 127.0.0.1 --ollama-host localhost:1",
+            vec![both("localhost:1")],
+        ),
+        (
+            "--port 1 --host 0.0.0.0 --ollama-host 10.0.0.1:1",
+            vec![both("0.0.0.0:1")],
+        ),
+        ("--port 1 --host 10.0.0.1 --ollama-host :1", vec![both(":1")]),
+    ] {
+        assert_eq!(plan(options), planned, "{options}");
+    }
+}
+
+#[tokio::test]
+async fn both_ports_that_were_named_answer_clients_of_both_apis() {
+    let server = run(&["--port", "0", "--ollama", "--ollama-host", "127.0.0.1:0"]).await;
+    let surfaces: Vec<Surface> = server.addrs.iter().map(|(surface, _)| *surface).collect();
+    assert_eq!(surfaces, [Surface::Both, Surface::Ollama]);
+    for (_, addr) in &server.addrs {
+        for path in ["/v1/models", "/api/tags"] {
+            let answer = get(*addr, path, LOCAL).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{addr}{path}: {answer}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -167,39 +216,6 @@ async fn hosts_may_be_names_and_unknown_ones_are_refused() {
     let unknown = args(&["--host", "no.such.name.invalid", "--port", "0"]).listen;
     let error = start::bind_all(&unknown).await.err().unwrap();
     assert!(format!("{error:#}").contains("no.such.name.invalid"), "{error:#}");
-}
-
-struct Certificate {
-    folder: tempfile::TempDir,
-    der: CertificateDer<'static>,
-}
-
-impl Certificate {
-    fn new() -> Self {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("cert.pem"), made.cert.pem()).unwrap();
-        std::fs::write(folder.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-        Self {
-            folder,
-            der: made.cert.der().clone(),
-        }
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    fn connector(&self) -> TlsConnector {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.der.clone()).unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        TlsConnector::from(Arc::new(config))
-    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::serve::Settings;
-use crate::serve::backend::{Health, Inside, KvDevice, KvLayer, SlotStatus};
+use crate::serve::backend::{Health, Inside, KvDevice, KvLayer, PromptCacheUse, SlotStatus};
 use crate::support::{Scripted, Server, Watched};
 
 fn busy_slot(id: u32) -> SlotStatus {
@@ -127,6 +127,13 @@ async fn props_have_llama_servers_fields() {
 async fn props_show_the_cache_in_use_its_layers_and_what_else_would_run() {
     let backend = watched(Watched {
         kv_cells_used: 1000,
+        prompt_cache: PromptCacheUse {
+            limit: Some(9_000_000),
+            entries: 2,
+            tokens: 700,
+            bytes: 42_350,
+            ..PromptCacheUse::default()
+        },
         inside: Some(Inside {
             kv_layers: vec![KvLayer {
                 layer: 3,
@@ -145,6 +152,7 @@ async fn props_show_the_cache_in_use_its_layers_and_what_else_would_run() {
     let kv = json!({
         "type_k": "turbo4", "type_v": "turbo3", "bytes_per_token": 60.5,
         "cells_total": 4096, "cells_used": 1000, "bytes_total": 500_000, "bytes_used": 60_500.0,
+        "prompt_cache": { "bytes": 42_350, "limit": 9_000_000, "prompts": 2, "tokens": 700 },
         "layers": [{ "layer": 3, "type_k": "q8_0", "type_v": "turbo3" }],
         "supported": [{ "device": "CPU", "pairs": [["turbo4", "turbo4"]] }],
     });

@@ -4,6 +4,8 @@
 use llama_turboquant_cli::commands::serve;
 
 mod cancel;
+#[path = "../support/certificate.rs"]
+mod certificate;
 mod chat;
 mod chat_request;
 mod chat_stream;

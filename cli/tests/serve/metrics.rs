@@ -210,9 +210,10 @@ fn busy_backend() -> Scripted {
         queued: 3,
         kv_cells_used: 1024,
         prompt_cache: PromptCacheUse {
-            bytes: 4000,
+            limit: Some(9_000_000),
+            bytes: 42_000,
             checkpoints: 3,
-            checkpoint_bytes: 500,
+            checkpoint_bytes: 350,
             ..PromptCacheUse::default()
         },
         ..Watched::default()
@@ -242,8 +243,9 @@ async fn gauges_show_what_the_engine_holds_at_the_scrape() {
         ("turboquant_kv_bytes_total", 500_000.0),
         ("turboquant_kv_bytes_per_token", 60.5),
         ("turboquant_model_bytes", 2_600_000.0),
-        ("turboquant_prompt_cache_bytes", 4500.0),
+        ("turboquant_prompt_cache_bytes", 42_350.0),
         ("turboquant_checkpoints", 3.0),
+        ("turboquant_prompt_cache_limit_bytes", 9_000_000.0),
         ("turboquant_slots_busy", 1.0),
         ("turboquant_slots_total", 2.0),
         ("turboquant_queued", 3.0),

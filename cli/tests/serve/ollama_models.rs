@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::serve::backend::Details;
+use crate::serve::backend::{Details, PromptCacheUse};
 use crate::support::{Scripted, Server, about, card, greeting};
 
 // L1
@@ -154,6 +154,13 @@ async fn an_alias_shows_what_it_was_made_from() {
 async fn ps_tells_what_is_allocated_and_when_it_ends() {
     let mut backend = Scripted::answering([]);
     backend.expires = Some(UNIX_EPOCH + Duration::from_secs(1_700_000_300));
+    backend.watched.prompt_cache = PromptCacheUse {
+        limit: None,
+        entries: 2,
+        tokens: 700,
+        bytes: 42_350,
+        ..PromptCacheUse::default()
+    };
     let reply = Server::new(backend).get("/api/ps").await;
     let expected = json!({ "models": [{
         "name": "tiny:latest",
@@ -164,7 +171,10 @@ async fn ps_tells_what_is_allocated_and_when_it_ends() {
         "expires_at": "2023-11-14T22:18:20.000000000Z",
         "size_vram": 0,
         "context_length": 4096,
-        "kv": { "type_k": "turbo4", "type_v": "turbo3", "bytes": 500_000 },
+        "kv": {
+            "type_k": "turbo4", "type_v": "turbo3", "bytes": 500_000,
+            "prompt_cache": { "bytes": 42_350, "limit": null, "prompts": 2, "tokens": 700 },
+        },
     }] });
     assert_eq!(reply.json(), expected);
 }

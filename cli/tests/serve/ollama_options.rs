@@ -1,8 +1,10 @@
 //! `options` of `/api/generate` and `/api/chat`, and those that a model was made with.
 
-use serde_json::json;
+use axum::body::Body;
+use axum::http::Request;
+use serde_json::{Value, json};
 
-use crate::support::{Server, alias, greeting};
+use crate::support::{Log, Server, alias, greeting, hello, merge};
 
 fn server() -> Server {
     Server::answering(greeting())
@@ -63,6 +65,39 @@ async fn num_ctx_and_kv_cache_type_say_how_to_load() {
         assert_eq!(wanted.n_ctx, Some(8192));
         assert_eq!(wanted.kv.unwrap().to_string(), meant);
     }
+}
+
+// L11
+#[tokio::test]
+async fn a_smaller_num_ctx_is_the_context_of_the_job() {
+    for (asked, given) in [(Some(1000), 1000), (Some(100_000), 4096), (None, 4096)] {
+        let server = server();
+        server
+            .api_chat(json!({ "options": { "num_ctx": asked } }))
+            .await
+            .lines();
+        assert_eq!(server.backend.chat_job().generation.n_ctx, Some(given), "{asked:?}");
+    }
+}
+
+// L11
+#[tokio::test]
+async fn an_unknown_option_is_warned_about_by_name_and_a_known_one_is_not() {
+    let log = Log::start();
+    let server = server();
+    let options = json!({ "tfs_z": 1, "mistyped\n": 2, "num_gpu": 1, "top_k": 3 });
+    let body = merge(hello(), json!({ "model": "tiny", "options": options }));
+    let request = Request::post("/api/chat").header("x-request-id", "unknown-option");
+    let reply = server.send(request.body(Body::from(body.to_string())).unwrap()).await;
+    reply.lines();
+    let warnings: Vec<Value> = log
+        .lines("unknown-option")
+        .into_iter()
+        .filter(|line| line["level"] == "WARN")
+        .map(|line| line["fields"].clone())
+        .collect();
+    let about = |name: &str| json!({ "message": "unknown option ignored", "option": format!("{name:?}") });
+    assert_eq!(warnings, [about("tfs_z"), about("mistyped\n")]);
 }
 
 // L11

@@ -1,15 +1,11 @@
 //! What happens once per request: its id, its line in the log, and the answer to a panic.
 
-use std::io::Write;
-use std::sync::{Mutex, Once};
-
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, Request};
 use serde_json::{Value, json};
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::serve::observe::RequestId;
-use crate::support::{Reply, Scripted, Server, greeting, hello, merge};
+use crate::support::{Log, Reply, Scripted, Server, greeting, hello, merge};
 
 #[tokio::test]
 async fn a_request_keeps_its_id_and_one_without_gets_one() {
@@ -46,50 +42,6 @@ fn an_id_that_could_forge_a_log_line_is_replaced() {
     assert!(RequestId::accept(Some(&latin)).as_str().starts_with("req_"));
     let longest = HeaderValue::from_str(&"x".repeat(128)).unwrap();
     assert_eq!(RequestId::accept(Some(&longest)).as_str().len(), 128);
-}
-
-/// What the whole program logs, of which a test reads the lines of its own requests. One for all: `tracing` remembers for
-/// the whole program whether anybody wants a line, so that subscribers of single threads would miss some.
-#[derive(Clone, Copy)]
-struct Log;
-
-static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        LINES.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        *self
-    }
-}
-
-impl Log {
-    /// The log, which is kept from the first call on.
-    fn start() -> Self {
-        static STARTED: Once = Once::new();
-        STARTED.call_once(|| {
-            let subscriber = tracing_subscriber::fmt().json().with_writer(Self).finish();
-            tracing::subscriber::set_global_default(subscriber).unwrap();
-        });
-        Self
-    }
-
-    /// The lines of the request of that id.
-    fn lines(self, id: &str) -> Vec<Value> {
-        let text = String::from_utf8(LINES.lock().unwrap().clone()).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.filter(|line| line["span"]["id"] == id).collect()
-    }
 }
 
 async fn send(server: &Server, id: &str, method: Method, path: &str, body: Value) -> Reply {

@@ -305,6 +305,21 @@ async fn a_schema_may_be_nested_bare_or_llama_servers() {
     }
 }
 
+// O13
+#[tokio::test]
+async fn a_schema_holds_whether_strict_or_not() {
+    let schema = json!({ "type": "object" });
+    for strict in [json!(true), json!(false), json!(null)] {
+        let nested = json!({ "name": "x", "strict": strict, "schema": schema });
+        let body = json!({ "response_format": { "type": "json_schema", "json_schema": nested } });
+        assert_eq!(
+            constraint(body).await,
+            Constraint::JsonSchema(schema.clone()),
+            "{strict}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn other_formats_are_an_object_a_grammar_or_nothing() {
     assert_eq!(

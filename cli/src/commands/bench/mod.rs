@@ -12,6 +12,7 @@ pub use shape::Shape;
 
 use crate::args::BenchArgs;
 use crate::args::measure::OutputArgs;
+use crate::console;
 use crate::interrupt::Interrupt;
 use crate::measuring::progress::Progress;
 use crate::measuring::record::{Sink, write_whole};
@@ -111,7 +112,7 @@ impl Bench<'_> {
     fn say(&mut self, what: &str) {
         self.progress.say(what);
         if self.args.progress {
-            eprintln!("turboquant bench: {what}");
+            console::say!("turboquant bench: {what}");
         }
     }
 
@@ -129,10 +130,11 @@ impl Bench<'_> {
             if args.progress {
                 let cache = group.caches[step.arm];
                 match step.runs {
-                    0 => eprintln!("turboquant bench: {} over {cache}: ready", group.test),
-                    n => eprintln!(
+                    0 => console::say!("turboquant bench: {} over {cache}: ready", group.test),
+                    n => console::say!(
                         "turboquant bench: {} over {cache}: run {n}/{}",
-                        group.test, args.repetitions
+                        group.test,
+                        args.repetitions
                     ),
                 }
             }
@@ -217,7 +219,7 @@ impl Bench<'_> {
             printer.footer(&self.progress);
         }
         for warning in &self.warnings {
-            eprintln!("warning: {warning}");
+            console::say!("warning: {warning}");
         }
     }
 }
@@ -258,7 +260,7 @@ impl Printer {
         self.rest += text;
         if let Some((lines, rest)) = self.rest.rsplit_once('\n') {
             if self.to_err {
-                eprintln!("{lines}");
+                eprintln!("{lines}"); // the table, which was asked for there
             } else {
                 progress.println(lines);
             }

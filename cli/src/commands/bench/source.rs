@@ -3,6 +3,7 @@
 use super::plan::Group;
 use super::shape::Shape;
 use crate::args::BenchArgs;
+use crate::console;
 use crate::embedded;
 use crate::settings::human_bytes;
 use anyhow::{Context, Result};
@@ -45,7 +46,7 @@ impl Source {
             )?]);
         }
         if args.model.is_empty() {
-            eprintln!("{}", embedded::GREETING);
+            console::say!("{}", embedded::GREETING);
             return Ok(vec![Self::read(embedded::path()?, Kind::Embedded)?]);
         }
         args.model
@@ -100,7 +101,7 @@ fn write(shape: &Shape, n_ctx: u32, cancel: &CancelToken) -> Result<TempPath> {
         .tempfile()
         .context("cannot make a temporary file for the synthetic model")?
         .into_temp_path();
-    eprintln!("writing a random model {shape} ({})", human_bytes(params.size()?));
+    console::say!("writing a random model {shape} ({})", human_bytes(params.size()?));
     params
         .write_with(&file, |_| match cancel.is_cancelled() {
             true => ControlFlow::Break(()),

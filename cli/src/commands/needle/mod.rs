@@ -3,6 +3,7 @@
 mod show;
 
 use crate::args::needle::{Kind, NeedleArgs};
+use crate::console;
 use crate::interrupt::{Interrupt, exit_code};
 use crate::measuring::progress::Progress;
 use crate::measuring::record::{ModelFacts, Record, Sink};
@@ -120,7 +121,7 @@ pub fn run(args: &NeedleArgs) -> Result<ExitCode> {
     }
     sink.finish(&record)?;
     if !run.complete {
-        eprintln!(
+        console::say!(
             "interrupted: {} of {} answers are there, the tables count those",
             run.answers.len(),
             questions.len() * specs.len()

@@ -3,6 +3,7 @@
 use super::results::{ArmResult, Results};
 use super::settings::Cache;
 use super::{Run, bars, print};
+use crate::console;
 use crate::measuring::progress::Progress;
 use crate::settings::human_bytes;
 use anyhow::Result;
@@ -162,7 +163,7 @@ fn measure(run: &mut Run<'_>, phase: &Phase<'_>, put: impl Fn(&mut Results, &Out
             plan.available.map_or_else(|| "?".into(), human_bytes),
             run.record.results.base.as_deref().unwrap_or("the base"),
         );
-        eprintln!("{message}");
+        console::say!("{message}");
         run.record.warnings.push(message);
     }
     for jobs in groups {

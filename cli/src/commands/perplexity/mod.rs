@@ -8,6 +8,7 @@ mod score;
 mod settings;
 
 use crate::args::perplexity::PerplexityArgs;
+use crate::console;
 use crate::interrupt::{Interrupt, exit_code};
 use crate::measuring::record::{ModelFacts, Record, Sink};
 use anyhow::Result;
@@ -90,7 +91,7 @@ pub fn run(args: &PerplexityArgs) -> Result<ExitCode> {
             "the bars are those of the embedded model at 512 tokens against f16; this is another measurement".into(),
         );
     }
-    eprintln!(
+    console::say!(
         "perplexity: {} chunks of {} tokens from {}, {} of them scored in each",
         corpus.chunks().len(),
         corpus.n_ctx(),
@@ -122,7 +123,7 @@ pub fn run(args: &PerplexityArgs) -> Result<ExitCode> {
     }
     sink.finish(&record)?;
     if !complete {
-        eprintln!("interrupted");
+        console::say!("interrupted");
     }
     Ok(exit_code(complete))
 }

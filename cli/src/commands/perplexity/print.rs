@@ -1,6 +1,7 @@
 //! What people read: llama-perplexity's lines, and tables of our own.
 
 use super::results::{ArmResult, Results};
+use crate::console;
 use crate::report::table;
 use anyhow::{Context, Result};
 use llama_turboquant::measure::stats::Interval;
@@ -30,7 +31,7 @@ pub fn running(chunk: usize, ppl: f64) -> Result<()> {
 /// After the first chunk, how long the rest takes.
 pub fn eta(per_chunk: Duration, chunks: usize) {
     let minutes = per_chunk.as_secs_f64() * chunks as f64 / 60.0;
-    eprintln!(
+    console::say!(
         "{:.2} seconds per chunk, {minutes:.2} minutes in all",
         per_chunk.as_secs_f64()
     );

@@ -4,6 +4,7 @@ pub mod endpoint;
 mod show;
 
 use crate::args::prompts::{BuiltIn, PromptsArgs};
+use crate::console;
 use crate::interrupt::{Interrupt, exit_code};
 use crate::measuring::caches::unique;
 use crate::measuring::data;
@@ -148,7 +149,7 @@ fn choose(args: &PromptsArgs) -> Result<Chosen> {
         }
     };
     if embedded && args.set.is_none() && file.is_none() && !args.list {
-        eprintln!(
+        console::say!(
             "Asking the {} prompts the embedded model was trained for (--set tiny). The practical ones are for real models: \
              turboquant prompts -m MODEL.gguf; here they are asked with --set practical, but this model cannot do them.",
             set.prompts.len()
@@ -331,7 +332,7 @@ fn finish<M: Serialize>(
     }
     sink.finish(&record)?;
     if !record.complete {
-        eprintln!("interrupted: what was asked until then is shown");
+        console::say!("interrupted: what was asked until then is shown");
     }
     Ok(exit_code(record.complete))
 }

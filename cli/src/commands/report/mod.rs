@@ -9,6 +9,7 @@ mod sections;
 
 use crate::args::measure::OutputArgs;
 use crate::args::report::ReportArgs;
+use crate::console;
 use crate::measuring::record::{Sink, write_whole};
 use anyhow::{Context, Result, bail};
 use charts::WIDE;
@@ -40,7 +41,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
         }
     }
     for source in sources.iter().filter(|source| source.is_incomplete()) {
-        eprintln!("warning: {} is incomplete: the measurement was stopped", source.file);
+        console::say!("warning: {} is incomplete: the measurement was stopped", source.file);
     }
     println!(
         "{}: {charts} {}, {} {}, {}",

@@ -39,44 +39,61 @@ impl FromStr for Address {
     type Err = NoAddress;
 
     fn from_str(text: &str) -> Result<Self, NoAddress> {
-        let wrong = || NoAddress(text.to_owned());
-        let bare = text.trim().trim_matches(['"', '\'']).trim();
-        let (default_port, rest) = match bare.split_once("://") {
-            Some(("http", rest)) => (80, rest),
-            Some(("https", rest)) => (443, rest),
-            Some(_) => return Err(wrong()),
-            None => (OLLAMA_PORT, bare),
-        };
-        let rest = rest.split('/').next().unwrap_or_default();
-        let (host, port) = match rest.strip_prefix('[') {
-            Some(rest) => {
-                let (host, port) = rest.split_once(']').ok_or_else(wrong)?;
-                (host, port.strip_prefix(':'))
-            }
-            // more than one colon: an IPv6 address without brackets
-            None if rest.matches(':').count() > 1 => (rest, None),
-            None => rest
-                .split_once(':')
-                .map_or((rest, None), |(host, port)| (host, Some(port))),
-        };
-        let fits = host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:%".contains(c));
-        if !fits || host.contains(':') && host.parse::<std::net::Ipv6Addr>().is_err() {
-            return Err(wrong());
-        }
-        let port = match port {
-            None | Some("") => default_port,
-            Some(port) => port.parse().map_err(|_| wrong())?,
-        };
-        let host = if host.is_empty() && !rest.contains(':') {
-            LOOPBACK
-        } else {
-            host
-        };
+        let (host, port) = read(text)?;
         Ok(Self {
-            host: host.to_owned(),
-            port,
+            host,
+            port: port.unwrap_or(OLLAMA_PORT),
         })
     }
+}
+
+impl Address {
+    /// Whether a socket for this address gets the connections to the other.
+    fn covers(&self, other: &Self) -> bool {
+        let all = ["", "0.0.0.0", "::"].contains(&self.host.as_str());
+        let hosts = [self.host.as_str(), other.host.as_str()];
+        let local = hosts.iter().all(|host| ["localhost", LOOPBACK, "::1"].contains(host));
+        let same = self.host == other.host || (local && hosts.contains(&"localhost"));
+        self.port == other.port && self.port != 0 && (all || same)
+    }
+}
+
+/// The host, and the port where the text names one or a scheme that has one.
+fn read(text: &str) -> Result<(String, Option<u16>), NoAddress> {
+    let wrong = || NoAddress(text.to_owned());
+    let bare = text.trim().trim_matches(['"', '\'']).trim();
+    let (default_port, rest) = match bare.split_once("://") {
+        Some(("http", rest)) => (Some(80), rest),
+        Some(("https", rest)) => (Some(443), rest),
+        Some(_) => return Err(wrong()),
+        None => (None, bare),
+    };
+    let rest = rest.split('/').next().unwrap_or_default();
+    let (host, port) = match rest.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']').ok_or_else(wrong)?;
+            (host, port.strip_prefix(':'))
+        }
+        // more than one colon: an IPv6 address without brackets
+        None if rest.matches(':').count() > 1 => (rest, None),
+        None => rest
+            .split_once(':')
+            .map_or((rest, None), |(host, port)| (host, Some(port))),
+    };
+    let fits = host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:%".contains(c));
+    if !fits || host.contains(':') && host.parse::<std::net::Ipv6Addr>().is_err() {
+        return Err(wrong());
+    }
+    let port = match port {
+        None | Some("") => default_port,
+        Some(port) => Some(port.parse().map_err(|_| wrong())?),
+    };
+    let host = if host.is_empty() && !rest.contains(':') {
+        LOOPBACK
+    } else {
+        host
+    };
+    Ok((host.to_owned(), port))
 }
 
 /// Whose clients look for the server at an address.
@@ -92,36 +109,49 @@ pub enum Surface {
 
 /// Where to listen. All addresses serve all routes; there are two because clients look in two places.
 ///
+/// A port that was named (`--port`) is for the clients of both APIs; one that was named for those of Ollama is there besides.
+///
 /// # Errors
 /// An address that cannot be read.
 pub fn addresses(args: &ListenArgs) -> Result<Vec<(Surface, Address)>, NoAddress> {
-    let host = args
-        .host
-        .as_deref()
-        .map(|host| host.trim_matches(['[', ']']).to_owned());
-    let ollama: Option<Address> = args.ollama_host.as_deref().map(str::parse).transpose()?;
+    let host = args.host.as_deref();
+    let host = host.map(|host| host.trim_matches(['[', ']']).to_owned());
+    let ollama = args.ollama_host.as_deref().map(read).transpose()?;
     let address = |host: Option<String>, port| Address {
         host: host.unwrap_or_else(|| LOOPBACK.into()),
         port,
     };
-    if !args.ollama {
-        return Ok(vec![(Surface::OpenAi, address(host, args.port.unwrap_or(OPENAI_PORT)))]);
-    }
-    if let Some(port) = args.port {
-        if let Some(ollama) = ollama.as_ref().filter(|ollama| ollama.port != port) {
-            tracing::warn!("both APIs are on port {port} (--port), not on {ollama} (--ollama-host, OLLAMA_HOST)");
+    let (first, ollama) = match (args.port, ollama) {
+        (port, _) if !args.ollama => {
+            let only = address(host, port.unwrap_or(OPENAI_PORT));
+            return Ok(vec![(Surface::OpenAi, only)]);
         }
-        let host = host.or(ollama.map(|ollama| ollama.host));
-        return Ok(vec![(Surface::Both, address(host, port))]);
-    }
-    let ollama = ollama.unwrap_or_else(|| address(host.clone(), OLLAMA_PORT));
-    if ollama.port == OPENAI_PORT {
+        (None, None) => (
+            (Surface::OpenAi, address(host.clone(), OPENAI_PORT)),
+            address(host, OLLAMA_PORT),
+        ),
+        (None, Some((of_ollama, port))) => (
+            (Surface::OpenAi, address(host, OPENAI_PORT)),
+            address(Some(of_ollama), port.unwrap_or(OLLAMA_PORT)),
+        ),
+        (Some(port), None) => return Ok(vec![(Surface::Both, address(host, port))]),
+        // only a host: where to listen, not on which port
+        (Some(port), Some((of_ollama, None))) => {
+            return Ok(vec![(Surface::Both, address(host.or(Some(of_ollama)), port))]);
+        }
+        (Some(port), Some((of_ollama, Some(port_of_ollama)))) => (
+            (Surface::Both, address(host, port)),
+            address(Some(of_ollama), port_of_ollama),
+        ),
+    };
+    let left_open = args.host.is_none() && ollama.port == first.1.port && ollama.port != 0;
+    if left_open || ollama.covers(&first.1) {
         return Ok(vec![(Surface::Both, ollama)]);
     }
-    Ok(vec![
-        (Surface::OpenAi, address(host, OPENAI_PORT)),
-        (Surface::Ollama, ollama),
-    ])
+    if first.1.covers(&ollama) {
+        return Ok(vec![(Surface::Both, first.1)]);
+    }
+    Ok(vec![first, (Surface::Ollama, ollama)])
 }
 
 #[cfg(test)]

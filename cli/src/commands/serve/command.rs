@@ -5,10 +5,11 @@ use crate::commands::serve::defaults::{Defaults, chat_template};
 use crate::commands::serve::engine::Engine;
 use crate::commands::serve::on_offer::{OnOffer, limits};
 use crate::commands::serve::{AppState, interrupted, serve_all, start};
+use crate::console;
 use crate::loras::LoraFiles;
 use crate::options::Origin;
 use crate::settings::ModelSettings;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use llama_turboquant::CancelToken;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -24,9 +25,6 @@ pub fn run(args: &ServeArgs, origin: &Origin) -> Result<ExitCode> {
     if args.print_config {
         println!("{}", origin.shown.join("\n"));
         return Ok(ExitCode::SUCCESS);
-    }
-    if args.serving.parallel == 0 {
-        bail!("--parallel must be at least 1");
     }
     let mut settings = ModelSettings::new(&args.model, args.serving.parallel)?;
     settings.chat_template = chat_template(args)?;
@@ -126,20 +124,23 @@ pub fn run(args: &ServeArgs, origin: &Origin) -> Result<ExitCode> {
 fn announce(engine: &Engine, scheme: &str, addrs: &[SocketAddr]) {
     let loaded = engine.describe();
     if loaded.is_empty() {
-        eprintln!("models are loaded when requests name them");
+        console::say!("models are loaded when requests name them");
     } else {
-        eprintln!("{loaded}");
+        console::say!("{loaded}");
     }
     for addr in addrs {
         println!("listening on {scheme}://{addr}");
+        if console::is_json() {
+            tracing::info!(address = %format_args!("{scheme}://{addr}"), "listening");
+        }
     }
     match addrs.first() {
         None => {}
-        Some(addr) if loaded.is_empty() => eprintln!("try: curl {scheme}://{addr}/v1/models"),
-        Some(addr) => eprintln!(
+        Some(addr) if loaded.is_empty() => console::hint(format_args!("try: curl {scheme}://{addr}/v1/models")),
+        Some(addr) => console::hint(format_args!(
             "try: curl -N {scheme}://{addr}/v1/chat/completions -H 'Content-Type: application/json' \\\n       \
              -d '{{\"model\":\"{}\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"What is turbo4?\"}}]}}'",
             loaded.split(": ").next().unwrap_or_default()
-        ),
+        )),
     }
 }

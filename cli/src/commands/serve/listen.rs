@@ -1,5 +1,6 @@
 //! Sockets and signals.
 
+use crate::console;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -224,7 +225,7 @@ async fn stop_signal<F>(
     F: Future<Output = ()> + Send + 'static,
 {
     first.await;
-    eprintln!("stopping; press Ctrl-C again to stop at once");
+    console::say!("stopping; press Ctrl-C again to stop at once");
     let second = second();
     tokio::spawn(async move {
         second.await;

@@ -37,7 +37,7 @@ def log():
 
     def lines():
         with open(os.environ["TURBOQUANT_SERVER_LOG"], encoding="utf-8") as file:
-            log = [json.loads(line) for line in file if line.startswith("{")]
+            log = [json.loads(line) for line in file]
         return [line for line in log if line.get("span", {}).get("id") == "client-suite/1"]
 
     wait_until("the line of the request", lines, 2)

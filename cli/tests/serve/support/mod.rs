@@ -1,6 +1,7 @@
 //! A server without a model, and a client that reads like a script.
 
 pub mod exposition;
+mod log;
 mod scripted;
 
 use axum::Router;
@@ -15,6 +16,7 @@ use crate::serve::backend::{Alternative, Details, Done, Event, Finish, TextPiece
 use crate::serve::backend::{TokenLogprob, Usage};
 use crate::serve::{AppState, Settings, app};
 
+pub use log::Log;
 pub use scripted::{Scripted, Step, Watched, about, card};
 
 /// A router with its backend in reach.

@@ -260,7 +260,7 @@ impl Backend for Scripted {
         seen.opened.push(wanted.clone());
         seen.unloaded.retain(|name| *name != card.id);
         Ok(Opened {
-            card: card.clone(),
+            card: card.clone().within(wanted.n_ctx),
             load: self.load,
             lease: Lease::new(()),
         })

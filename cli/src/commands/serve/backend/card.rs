@@ -36,6 +36,13 @@ pub struct ModelCard {
 }
 
 impl ModelCard {
+    /// The same model for a request that may use no more than `n_ctx` tokens; None: all that it is loaded with.
+    #[must_use]
+    pub fn within(mut self, n_ctx: Option<u32>) -> Self {
+        self.n_ctx = n_ctx.map_or(self.n_ctx, |n_ctx| n_ctx.min(self.n_ctx));
+        self
+    }
+
     /// The token a number from a request names, if the vocabulary has it. Ids go to C code that
     /// does not look.
     pub fn token(&self, value: &Value) -> Option<i32> {

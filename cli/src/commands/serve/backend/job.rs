@@ -115,6 +115,9 @@ pub struct Infill {
 pub struct Generation {
     /// Id of the model, as on its card.
     pub model: String,
+    /// Tokens of the context that prompt and answer may use, as on the card of the request. None: all that the model is
+    /// loaded with.
+    pub n_ctx: Option<u32>,
     /// How to pick tokens, each field in the range that its reader in `openai/sampling.rs` names. A seed is in `0..u32::MAX`
     /// (llama.cpp takes `u32::MAX` for "random"); biases are on tokens of the vocabulary.
     pub sampling: SamplingParams,

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde_json::{Value, json};
+
 use super::ModelCard;
 
 /// A loaded model, at one instant.
@@ -44,6 +46,13 @@ pub struct PromptCacheUse {
     pub checkpoints: u32,
     /// Bytes of these, without those that a prompt has, too.
     pub checkpoint_bytes: u64,
+}
+
+impl PromptCacheUse {
+    /// For clients: what is kept, and what may be; null is no limit.
+    pub fn to_json(&self) -> Value {
+        json!({ "bytes": self.bytes, "limit": self.limit, "prompts": self.entries, "tokens": self.tokens })
+    }
 }
 
 /// Bytes a loaded model occupies.

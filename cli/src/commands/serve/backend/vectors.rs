@@ -11,6 +11,8 @@ pub struct EmbedJob {
     pub model: String,
     /// The texts; none is empty.
     pub inputs: Vec<Prompt>,
+    /// Tokens that a text may have, as on the card of the request. None: as many as the model is loaded with.
+    pub n_ctx: Option<u32>,
     /// Cut a text that is longer than the context. Otherwise it is an error.
     pub truncate: bool,
     /// Set when the client has gone.

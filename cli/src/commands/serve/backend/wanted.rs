@@ -16,8 +16,8 @@ pub struct Wanted {
     /// Only a model of this very name will do. Otherwise a server of one model serves it under every name, as llama-server
     /// does; clients have `gpt-4o` and the like wired in.
     pub exact: bool,
-    /// Tokens one request may use; more than the model is loaded with means loading it again. Fewer do not: /api/ps and the
-    /// card say how it is loaded.
+    /// Tokens the request may use, prompt and answer together. More than the model is loaded with means loading it again;
+    /// fewer are a limit for this request only, which its card has.
     pub n_ctx: Option<u32>,
     /// Types of the KV cache, likewise.
     pub kv: Option<KvSpec>,
@@ -47,7 +47,7 @@ pub enum KeepAlive {
 /// A model that is loaded and stays so until the lease is dropped.
 #[derive(Clone, Debug)]
 pub struct Opened {
-    /// The model as it is loaded.
+    /// The model as it is loaded, with the context that the request asked for where that is smaller.
     pub card: ModelCard,
     /// Time spent loading it for this request; zero when it was loaded before.
     pub load: Duration,

@@ -46,16 +46,24 @@ impl Vectors {
             embedder.set_loras(loras).map_err(vector_error)?;
             self.note_pooling(embedder.model());
             let overlong = if job.truncate { Overlong::Cut } else { Overlong::Refuse };
-            let tokens = |input: &Prompt| match input {
-                Prompt::Text(text) => embedder.tokenize(text, overlong).map_err(vector_error),
-                Prompt::Tokens(tokens) => {
-                    let mut tokens = tokens.clone();
-                    if job.truncate {
-                        embedder.cut(&mut tokens);
-                    }
-                    Ok(tokens)
+            let most = job.n_ctx.map_or(usize::MAX, |n_ctx| n_ctx as usize);
+            let most = most.min(embedder.max_tokens());
+            let tokens = |input: &Prompt| {
+                let mut tokens = match input {
+                    Prompt::Text(text) => embedder.tokenize(text, overlong).map_err(vector_error)?,
+                    Prompt::Tokens(tokens) => tokens.clone(),
+                    Prompt::Infill(_) => return Err(BackendError::invalid("a place to fill cannot be embedded")),
+                };
+                if job.truncate {
+                    embedder.cut_to(&mut tokens, most);
                 }
-                Prompt::Infill(_) => Err(BackendError::invalid("a place to fill cannot be embedded")),
+                match tokens.len() {
+                    n if n > most => Err(BackendError::ContextOverflow {
+                        n_prompt: saturate(n),
+                        n_ctx: saturate(most),
+                    }),
+                    _ => Ok(tokens),
+                }
             };
             let texts: Vec<_> = job.inputs.iter().map(tokens).collect::<Result<_, _>>()?;
             let answer = embedder.embed(&texts, &job.cancel);

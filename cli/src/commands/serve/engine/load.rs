@@ -23,7 +23,7 @@ const HANDOVER: Duration = Duration::from_secs(5);
 /// How a request wants its model loaded. What it leaves open is as the server's settings say, or as the model is loaded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Demand {
-    /// Tokens one request may use, at least.
+    /// Tokens the request may use; the context may be longer.
     n_ctx: Option<u32>,
     /// Types of the KV cache.
     kv: Option<KvSpec>,
@@ -32,6 +32,11 @@ pub(super) struct Demand {
 }
 
 impl Demand {
+    /// Tokens the request may use; None: all that there are.
+    pub(super) fn n_ctx(&self) -> Option<u32> {
+        self.n_ctx
+    }
+
     /// Whether every load will do.
     pub(super) fn is_open(&self) -> bool {
         *self == Self::default()

@@ -205,7 +205,7 @@ impl Pool {
                     }
                     let load = if loads > 0 { began.elapsed() } else { Duration::ZERO };
                     resident.keep_alive = keep_alive.unwrap_or(resident.keep_alive);
-                    return Ok(self.lease(resident, tick, load));
+                    return Ok(self.lease(resident, demand, tick, load));
                 }
                 Some(resident) if resident.leases > 0 => {
                     if began.elapsed() > self.limits.patience {
@@ -237,12 +237,12 @@ impl Pool {
         }
     }
 
-    fn lease(self: &Arc<Self>, resident: &mut Resident, tick: u64, load: Duration) -> Opened {
+    fn lease(self: &Arc<Self>, resident: &mut Resident, demand: &Demand, tick: u64, load: Duration) -> Opened {
         resident.leases += 1;
         resident.last_use = tick;
         resident.deadline = None;
         Opened {
-            card: resident.loaded.card.clone(),
+            card: resident.loaded.card.clone().within(demand.n_ctx()),
             load,
             lease: Lease::new(Hold {
                 pool: Arc::clone(self),

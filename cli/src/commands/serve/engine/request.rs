@@ -10,7 +10,8 @@ use llama_turboquant::vision::MediaPrompt;
 use llama_turboquant::{CancelToken, Token};
 use serde_json::{Value, json};
 
-/// What sampling and limits a request asks for; the constraint is added by whoever knows the template.
+/// What sampling and limits a request asks for; the constraint is added by whoever knows the template, and the room that its
+/// context leaves by whoever knows the prompt.
 fn params(generation: &backend::Generation) -> GenParams {
     let mut params = GenParams::new().sampling(SamplingParams {
         ignore_eos: generation.ignore_eos.then_some(true),
@@ -33,10 +34,10 @@ pub(super) struct Chat {
 /// Applies the template, and encodes images; both take their time.
 pub(super) fn chat(loaded: &Loaded, mut job: ChatJob, cancel: &CancelToken) -> Result<Chat, BackendError> {
     let template = template(loaded)?;
-    let params = params(&job.generation);
+    let mut params = params(&job.generation);
     let images = Images::take(&mut job.prompt.messages)?;
     let mut request = chat_request(job.prompt);
-    match job.generation.constraint {
+    match std::mem::take(&mut job.generation.constraint) {
         Constraint::Free => {}
         Constraint::JsonObject => request.json_schema = Some(json!({"type": "object"})),
         Constraint::JsonSchema(schema) => request.json_schema = Some(schema),
@@ -44,7 +45,7 @@ pub(super) fn chat(loaded: &Loaded, mut job: ChatJob, cancel: &CancelToken) -> R
     }
     let prompt = template.apply(&request).map_err(backend_error)?;
     let media = media(loaded, &prompt, &images, cancel)?;
-    check_room(loaded, media.n_tokens())?;
+    fit(&mut params, loaded, &job.generation, media.n_tokens())?;
     Ok(Chat {
         prompt: media,
         parser: prompt.parser().map_err(backend_error)?,
@@ -134,7 +135,7 @@ pub(super) fn completion(loaded: &Loaded, job: CompletionJob) -> Result<Completi
         params = params.grammar(&grammar.map_err(backend_error)?);
     }
     let tokens = tokens(loaded, &job)?;
-    check_room(loaded, tokens.len())?;
+    fit(&mut params, loaded, &job.generation, tokens.len())?;
     let echo = match job.prompt {
         _ if !job.echo => None,
         Prompt::Text(text) => Some(text),
@@ -151,7 +152,7 @@ fn tokens(loaded: &Loaded, job: &CompletionJob) -> Result<Vec<Token>, BackendErr
         Prompt::Tokens(tokens) => tokens.clone(),
         Prompt::Infill(infill) => {
             // half of the context at least is for the prompt, however much the answer may take
-            let n_ctx = loaded.card.n_ctx as usize;
+            let n_ctx = context(loaded, &job.generation) as usize;
             let answer = job.generation.max_tokens.map_or(0, |n| n as usize).min(n_ctx / 2);
             infill::tokens(model, infill, n_ctx.saturating_sub(answer + 1))?
         }
@@ -168,11 +169,23 @@ fn tokens(loaded: &Loaded, job: &CompletionJob) -> Result<Vec<Token>, BackendErr
     }
 }
 
-/// Before queueing, so that the error keeps its status even when the client asked for a stream.
-fn check_room(loaded: &Loaded, n_prompt: usize) -> Result<(), BackendError> {
-    let (n_prompt, n_ctx) = (super::saturate(n_prompt), loaded.card.n_ctx);
-    if n_prompt >= n_ctx {
-        return Err(BackendError::ContextOverflow { n_prompt, n_ctx });
-    }
+/// Tokens that prompt and answer may use.
+fn context(loaded: &Loaded, generation: &backend::Generation) -> u32 {
+    let n_ctx = loaded.card.n_ctx;
+    generation.n_ctx.map_or(n_ctx, |asked| asked.min(n_ctx))
+}
+
+/// Limits the answer to what the prompt leaves of the request's context. Before queueing, so that a prompt without room keeps
+/// its status even when the client asked for a stream.
+fn fit(
+    params: &mut GenParams,
+    loaded: &Loaded,
+    generation: &backend::Generation,
+    n_prompt: usize,
+) -> Result<(), BackendError> {
+    let (n_prompt, n_ctx) = (super::saturate(n_prompt), context(loaded, generation));
+    let room = n_ctx.checked_sub(n_prompt).filter(|&room| room > 0);
+    let room = room.ok_or(BackendError::ContextOverflow { n_prompt, n_ctx })? as usize;
+    params.max_tokens = Some(params.max_tokens.map_or(room, |most| most.min(room)));
     Ok(())
 }

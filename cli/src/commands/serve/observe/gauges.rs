@@ -95,6 +95,11 @@ fn by_model(registry: &Registry, running: &[Running]) -> Result<(), Error> {
             "Bytes of main memory that kept prompts and checkpoints take.",
             |m| (m.prompt_cache.bytes + m.prompt_cache.checkpoint_bytes) as f64,
         ),
+        (
+            "turboquant_prompt_cache_limit_bytes",
+            "Bytes that they may take together; +Inf: no limit.",
+            |m| m.prompt_cache.limit.map_or(f64::INFINITY, |limit| limit as f64),
+        ),
         ("turboquant_checkpoints", "Checkpoints that slots hold.", |m| {
             f64::from(m.prompt_cache.checkpoints)
         }),

@@ -119,6 +119,7 @@ async fn vectors(
     let job = EmbedJob {
         model: card.id.clone(),
         inputs: texts.into_iter().map(Prompt::Text).collect(),
+        n_ctx: Some(card.n_ctx),
         truncate,
         cancel: cancel.clone(),
     };

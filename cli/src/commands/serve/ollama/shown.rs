@@ -46,7 +46,10 @@ pub fn process(running: &Running, offer: Option<&Offer>) -> Value {
         "size_vram": memory.gpu,
         "context_length": card.n_ctx,
     });
-    entry["kv"] = json!({ "type_k": card.kv.type_k, "type_v": card.kv.type_v, "bytes": memory.kv });
+    entry["kv"] = json!({
+        "type_k": card.kv.type_k, "type_v": card.kv.type_v, "bytes": memory.kv,
+        "prompt_cache": running.prompt_cache.to_json(),
+    });
     entry
 }
 

@@ -47,6 +47,7 @@ impl EmbeddingsRequest {
         let job = EmbedJob {
             model: card.id.clone(),
             inputs,
+            n_ctx: Some(card.n_ctx),
             truncate: false,
             cancel,
         };

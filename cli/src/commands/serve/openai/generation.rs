@@ -63,6 +63,7 @@ pub fn delivery(fields: Fields<'_>) -> Result<Delivery, ApiError> {
 pub fn generation(fields: Fields<'_>, card: &ModelCard) -> Result<Generation, ApiError> {
     Ok(Generation {
         model: card.id.clone(),
+        n_ctx: Some(card.n_ctx),
         sampling: sampling(fields, card)?,
         max_tokens: max_tokens(fields)?,
         stop: stop(fields, "stop")?,

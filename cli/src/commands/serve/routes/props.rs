@@ -60,6 +60,7 @@ fn loaded(running: &Running, details: Option<&Details>, inside: &Inside) -> Valu
             "cells_used": running.kv_cells_used,
             "bytes_total": running.memory.kv,
             "bytes_used": (f64::from(running.kv_cells_used) * card.kv.bytes_per_token).round(),
+            "prompt_cache": running.prompt_cache.to_json(),
             "layers": inside.kv_layers.iter().map(|layer| json!({
                 "layer": layer.layer, "type_k": layer.type_k, "type_v": layer.type_v,
             })).collect::<Vec<_>>(),

@@ -1,9 +1,12 @@
 //! The program as a user meets it: what it prints, and what it says to bad input.
 
-#[path = "support/mod.rs"]
+#[path = "../support/certificate.rs"]
+mod certificate;
+mod serve;
+#[path = "../support/mod.rs"]
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 use support::{interrupt, says, turboquant};
@@ -131,8 +134,8 @@ fn numbers_out_of_range_are_refused_before_any_work() {
         &fails(&["run", "-p", "x", "-t", "100000"], 1),
         &["100000 threads", "at most"],
     );
-    says(&fails(&["serve", "-np", "0"], 1), &["--parallel"]);
-    says(&fails(&["serve", "-np", "100000"], 1), &["100000 sequences"]);
+    says(&fails(&["serve", "-np", "0"], 1), &["--parallel", "between 1 and 256"]);
+    says(&fails(&["serve", "-np", "100000"], 1), &["--parallel", "256", "100000"]);
     fails(&["run", "-c", "-1"], 2);
     fails(&["run", "-c", "99999999999999"], 2);
     fails(&["serve", "--port", "65536"], 2);
@@ -166,13 +169,6 @@ fn a_prompt_that_does_not_fit_names_both_sizes() {
         &fails(&["run", "-p", &long, "-c", "512"], 1),
         &["exceeds the available context size", "512"],
     );
-}
-
-#[test]
-fn a_port_in_use_is_named_with_the_way_out() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port().to_string();
-    says(&fails(&["serve", "--port", &port], 1), &[&port, "--port"]);
 }
 
 #[test]
@@ -312,6 +308,10 @@ fn auto_falls_back_loudly_and_an_explicit_type_never() {
 }
 
 fn spawn(args: &[&str]) -> Child {
+    spawn_with(args, &[])
+}
+
+fn spawn_with(args: &[&str], variables: &[(&str, &str)]) -> Child {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_turboquant"));
     for name in support::foreign_variables() {
         command.env_remove(name);
@@ -319,6 +319,7 @@ fn spawn(args: &[&str]) -> Child {
     command
         .args(with_threads(args))
         .env("TURBOQUANT_CONFIG", "")
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -385,122 +386,6 @@ fn ctrl_c_ends_prefill_and_decode_with_130() {
     std::thread::sleep(Duration::from_millis(300));
     interrupt(&prefill);
     assert_eq!(ends_within(&mut prefill, Duration::from_secs(10)), Some(130));
-}
-
-#[test]
-fn serve_answers_on_the_port_it_prints_and_ends_on_ctrl_c() {
-    let mut server = spawn(&["serve", "--port", "0"]);
-    let mut line = String::new();
-    BufReader::new(server.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let addr = line.trim().strip_prefix("listening on http://").unwrap().to_owned();
-    let body = r#"{"stream":true,"temperature":0,"messages":[{"role":"user","content":"What is turbo4?"}]}"#;
-    let mut socket = std::net::TcpStream::connect(&addr).unwrap();
-    write!(
-        socket,
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    says(&answer, &["200 OK", "text/event-stream", "data: [DONE]"]);
-    interrupt(&server);
-    assert_eq!(ends_within(&mut server, Duration::from_secs(10)), Some(0));
-}
-
-#[cfg(unix)]
-#[test]
-fn serve_finishes_a_running_answer_before_it_ends() {
-    let mut server = spawn(&["serve", "--port", "0", "--drain", "60"]);
-    let mut line = String::new();
-    BufReader::new(server.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let addr = line.trim().strip_prefix("listening on http://").unwrap().to_owned();
-    let body = r#"{"stream":true,"ignore_eos":true,"max_tokens":300,"prompt":"Once"}"#;
-    let mut socket = std::net::TcpStream::connect(&addr).unwrap();
-    write!(
-        socket,
-        "POST /v1/completions HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    let mut begun = [0; 600];
-    socket.read_exact(&mut begun).unwrap();
-    interrupt(&server);
-    let mut rest = String::new();
-    socket.read_to_string(&mut rest).unwrap();
-    says(&rest, &["\"finish_reason\":\"length\"", "data: [DONE]"]);
-    assert_eq!(ends_within(&mut server, Duration::from_secs(10)), Some(0));
-    let mut said = String::new();
-    server.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    says(&said, &["finished=1 cut=0"]);
-}
-
-#[test]
-fn serve_offers_a_folder_and_loads_its_models_when_asked() {
-    let dir = tempfile::tempdir().unwrap();
-    for name in ["one.gguf", "two.gguf"] {
-        std::fs::copy("../models/tiny-q8_0.gguf", dir.path().join(name)).unwrap();
-    }
-    let folder = dir.path().to_str().unwrap();
-    let mut server = spawn(&["serve", "--port", "0", "-c", "512", "--models-dir", folder]);
-    let mut line = String::new();
-    BufReader::new(server.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let addr = line.trim().strip_prefix("listening on http://").unwrap().to_owned();
-    let call = |request: &str, body: &str| {
-        let mut socket = std::net::TcpStream::connect(&addr).unwrap();
-        write!(
-            socket,
-            "{request} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        answer
-    };
-    let get = |request: &str| call(request, "");
-    says(&get("GET /health"), &["200 OK"]);
-    says(&get("GET /models"), &["\"one\"", "\"two\"", "unloaded"]);
-    says(&get("GET /props?model=two"), &["200 OK", "\"loaded\":false", "two"]);
-    says(
-        &call("POST /tokenize", r#"{"model":"two","content":"x"}"#),
-        &["200 OK", "x-turboquant-loaded: ms=", "tokens"],
-    );
-    says(&get("GET /models"), &["\"loaded\"", "\"unloaded\""]);
-    interrupt(&server);
-    assert_eq!(ends_within(&mut server, Duration::from_secs(10)), Some(0));
-}
-
-#[test]
-fn options_of_the_pool_are_checked() {
-    says(
-        &fails(&["serve", "--port", "0", "--models-dir", "Cargo.toml"], 1),
-        &["--models-dir", "Cargo.toml"],
-    );
-    says(&fails(&["serve", "--keep-alive", "soon"], 2), &["--keep-alive", "10m"]);
-}
-
-#[test]
-fn a_models_folder_that_is_not_there_is_said() {
-    let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("none");
-    let folder = folder.to_str().unwrap();
-    let mut server = spawn(&["serve", "--port", "0", "--models-dir", folder]);
-    let mut line = String::new();
-    BufReader::new(server.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    interrupt(&server);
-    assert_eq!(ends_within(&mut server, Duration::from_secs(10)), Some(0));
-    let mut err = String::new();
-    server.stderr.take().unwrap().read_to_string(&mut err).unwrap();
-    says(&err, &["models folder", folder, "is not there"]);
 }
 
 #[test]
