@@ -262,10 +262,13 @@ mod tests {
         }
         assert_eq!(cache.status().bytes, 200 + 50 + 20);
         for (common, reach) in [(3, 0), (4, 4), (7, 4), (9, 8), (10, 10)] {
-            assert_eq!(cache.best(&vec![2; common], common, false), Some((1, reach)));
+            assert_eq!(
+                cache.best(&vec![2; common], &LoraSet::default(), common, false),
+                Some((1, reach))
+            );
         }
         assert_eq!(
-            cache.best(&[1; 9], 9, true),
+            cache.best(&[1; 9], &LoraSet::default(), 9, true),
             Some((0, 9)),
             "a plain cache is cut anywhere"
         );

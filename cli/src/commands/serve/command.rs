@@ -9,7 +9,7 @@ use crate::console;
 use crate::loras::LoraFiles;
 use crate::options::Origin;
 use crate::settings::ModelSettings;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use llama_turboquant::CancelToken;
 use std::net::SocketAddr;
 use std::process::ExitCode;

@@ -63,7 +63,7 @@ fn llama_server(registry: &Registry, running: &[Running]) -> Result<(), Error> {
 fn by_model(registry: &Registry, running: &[Running]) -> Result<(), Error> {
     /// A gauge's name, its help, and how to read it.
     type Column = (&'static str, &'static str, fn(&Running) -> f64);
-    const COLUMNS: [Column; 11] = [
+    const COLUMNS: [Column; 12] = [
         ("turboquant_kv_cells_used", "Cells of the KV cache in use.", |m| {
             cells_used(m) as f64
         }),
