@@ -4,6 +4,7 @@ use super::answer::{self, ChatAnswer, Part, TextAnswer};
 use super::embed::{self, Vectors};
 use super::score::Scorer;
 use super::slots::SlotSettings;
+use super::turn::Turn;
 use super::{RETRY_AFTER, backend_error, inside, request, saturate, submit_error};
 use crate::commands::serve::backend::{
     Abilities, BackendError, ChatJob, ChatPrompt, CompletionJob, EventStream, Inside, KvCard, ModelCard, ModelMemory,
@@ -48,6 +49,8 @@ pub(super) struct Loaded {
     pub(super) template: Option<ChatTemplate>,
     /// With what it sees images.
     pub(super) projector: Option<Projector>,
+    /// Requests whose images are read and encoded.
+    pub(super) images: Turn<()>,
     /// Images of requests may be fetched from elsewhere.
     pub(super) remote_images: bool,
     pub(super) card: ModelCard,
@@ -109,6 +112,7 @@ impl Loaded {
             slots: slots.clone(),
             template,
             projector,
+            images: Turn::new((), queue_limit),
             remote_images: false,
             card,
             kv,

@@ -169,7 +169,7 @@ fn tokens(loaded: &Loaded, job: &CompletionJob) -> Result<Vec<Token>, BackendErr
 }
 
 /// Before queueing, so that the error keeps its status even when the client asked for a stream.
-fn check_room(loaded: &Loaded, n_prompt: usize) -> Result<(), BackendError> {
+pub(super) fn check_room(loaded: &Loaded, n_prompt: usize) -> Result<(), BackendError> {
     let (n_prompt, n_ctx) = (super::saturate(n_prompt), loaded.card.n_ctx);
     if n_prompt >= n_ctx {
         return Err(BackendError::ContextOverflow { n_prompt, n_ctx });
