@@ -60,3 +60,51 @@ impl ProjectorSettings {
         Projector::load(model, &self.file, &self.config)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::args::{Args, Command};
+    use crate::settings::ModelSettings;
+    use clap::Parser;
+
+    fn settings(options: &[&str]) -> anyhow::Result<ModelSettings> {
+        let args = Args::parse_from([&["turboquant", "serve"], options].concat());
+        match args.command {
+            Command::Serve(serve) => ModelSettings::new(&serve.model, 1),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_typed_is_how_the_projector_is_loaded() {
+        let options = [
+            "--mmproj",
+            "p.gguf",
+            "-t",
+            "3",
+            "--mmproj-offload=false",
+            "--image-max-tokens",
+            "64",
+        ];
+        let projector = settings(&options).unwrap().projector.unwrap();
+        assert_eq!(projector.file.to_str(), Some("p.gguf"));
+        let config = projector.config;
+        assert_eq!((config.n_threads, config.offload), (3, false));
+        assert_eq!((config.image_min_tokens, config.image_max_tokens), (None, Some(64)));
+    }
+
+    #[test]
+    fn there_is_none_unless_it_is_named_and_wanted() {
+        assert_eq!(settings(&[]).unwrap().projector, None);
+        assert_eq!(
+            settings(&["--mmproj", "p.gguf", "--no-mmproj"]).unwrap().projector,
+            None
+        );
+    }
+
+    #[test]
+    fn limits_that_contradict_each_other_are_refused() {
+        let error = settings(&["--image-min-tokens", "9", "--image-max-tokens", "8"]).unwrap_err();
+        assert!(error.to_string().contains("--image-min-tokens 9"), "{error}");
+    }
+}

@@ -239,6 +239,17 @@ async fn hostile_images_are_refused_and_the_server_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_images_than_the_context_has_room_for_are_refused_with_the_size() {
+    let server = Seeing::new(&["--ctx-size", "256", "--parallel", "1"]);
+    let many: Vec<Value> = (0..40).map(|seed| image_url(&data_url(seed))).collect();
+    let (status, answer) = server.post("/v1/chat/completions", request(json!(many))).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+    assert_eq!(answer["error"]["code"], "context_length_exceeded");
+    assert_eq!(answer["error"]["n_prompt_tokens"], 256, "the rest was not even read");
+    server.chat(with_text(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_image_is_a_status_even_when_a_stream_was_asked_for() {
     let server = Seeing::new(&[]);
     let mut body = request(json!([image_url("data:image/png;base64,AAAA")]));

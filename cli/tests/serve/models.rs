@@ -30,6 +30,7 @@ async fn the_list_has_what_clients_need_and_llama_servers_meta() {
         for name in ["n_vocab", "n_ctx_train", "n_embd", "n_params", "size"] {
             assert!(model["meta"][name].is_u64(), "{name}");
         }
+        assert_eq!(model["architecture"]["input_modalities"], json!(["text"]));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Images that come in the messages of a chat.
 
 use super::loaded::Loaded;
+use super::request::room;
 use super::{backend_error, remote};
 use crate::commands::serve::backend::{BackendError, CancelToken};
 use base64::Engine as _;
@@ -64,8 +65,19 @@ impl Images {
     }
 
     /// Reads and encodes them. Blocks.
+    ///
+    /// # Errors
+    /// A 400 for an image that cannot be taken, and for more of them than the context has room for.
     pub(super) fn encode(&self, loaded: &Loaded, cancel: &CancelToken) -> Result<Vec<Arc<EncodedImage>>, BackendError> {
-        self.urls.iter().map(|url| url.encode(loaded, cancel)).collect()
+        let (mut all, mut n_tokens) = (Vec::new(), 0);
+        for url in &self.urls {
+            let image = url.encode(loaded, cancel)?;
+            n_tokens += image.n_tokens();
+            // before the next one takes memory
+            room(loaded.card.n_ctx, n_tokens)?;
+            all.push(image);
+        }
+        Ok(all)
     }
 }
 
@@ -78,10 +90,12 @@ impl Url {
             ));
         };
         let file = self.file(loaded.remote_images)?;
-        let image = Image::decode(&file, ImageLimits::default()).map_err(|error| self.named(error))?;
-        projector
-            .encode(&image, Some(cancel))
-            .map_err(|error| self.named(error))
+        // one at a time: an open picture takes a lot of memory, and the projector has one set of buffers
+        loaded.images.run(cancel, |()| {
+            let image = Image::decode(&file, ImageLimits::default());
+            let encoded = image.and_then(|image| projector.encode(&image, Some(cancel)));
+            encoded.map_err(|error| self.named(error))
+        })
     }
 
     fn named(&self, error: llama_turboquant::Error) -> BackendError {

@@ -5,6 +5,7 @@ use super::answer::{self, ChatAnswer, Part, TextAnswer};
 use super::embed::{self, Vectors};
 use super::score::Scorer;
 use super::slots::SlotSettings;
+use super::turn::Turn;
 use super::{RETRY_AFTER, backend_error, inside, request, saturate, submit_error};
 use crate::commands::serve::backend::{
     Abilities, BackendError, ChatJob, ChatPrompt, CompletionJob, EmbedJob, Embeddings, EventStream, Inside, KvCard,
@@ -50,6 +51,8 @@ pub(super) struct Loaded {
     pub(super) template: Option<ChatTemplate>,
     /// With what it sees images.
     pub(super) projector: Option<Projector>,
+    /// Requests whose images are read and encoded.
+    pub(super) images: Turn<()>,
     /// Images of requests may be fetched from elsewhere.
     pub(super) remote_images: bool,
     pub(super) card: ModelCard,
@@ -117,6 +120,7 @@ impl Loaded {
             adapters,
             template,
             projector,
+            images: Turn::new((), queue_limit),
             remote_images: false,
             card,
             kv,

@@ -175,6 +175,16 @@ fn context(loaded: &Loaded, generation: &backend::Generation) -> u32 {
     generation.n_ctx.map_or(n_ctx, |asked| asked.min(n_ctx))
 }
 
+/// Tokens that a prompt leaves of a context.
+///
+/// # Errors
+/// None is left.
+pub(super) fn room(n_ctx: u32, n_prompt: usize) -> Result<u32, BackendError> {
+    let n_prompt = super::saturate(n_prompt);
+    let room = n_ctx.checked_sub(n_prompt).filter(|&room| room > 0);
+    room.ok_or(BackendError::ContextOverflow { n_prompt, n_ctx })
+}
+
 /// Limits the answer to what the prompt leaves of the request's context. Before queueing, so that a prompt without room keeps
 /// its status even when the client asked for a stream.
 fn fit(
@@ -183,9 +193,7 @@ fn fit(
     generation: &backend::Generation,
     n_prompt: usize,
 ) -> Result<(), BackendError> {
-    let (n_prompt, n_ctx) = (super::saturate(n_prompt), context(loaded, generation));
-    let room = n_ctx.checked_sub(n_prompt).filter(|&room| room > 0);
-    let room = room.ok_or(BackendError::ContextOverflow { n_prompt, n_ctx })? as usize;
+    let room = room(context(loaded, generation), n_prompt)? as usize;
     params.max_tokens = Some(params.max_tokens.map_or(room, |most| most.min(room)));
     Ok(())
 }
