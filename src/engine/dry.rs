@@ -54,8 +54,7 @@ impl Model {
         let types = layer_type_ids(self, &config.kv.resolve(self.meta())?);
         let params = config.params(&types);
         // SAFETY: the model is alive; `params` and the types it points to (two per layer) outlive the call, which copies them.
-        let json =
-            call::text(|out, error| unsafe { sys::tq_context_plan(self.raw(), &raw const params, out, error) })?;
+        let json = call::text(|out, error| unsafe { sys::tq_context_plan(self.raw(), &raw const params, out, error) })?;
         parse("memory plan", &json)
     }
 }
