@@ -20,7 +20,7 @@ pub struct TensorBytes {
     pub tied: u64,
     /// Of these, what is held a second time in another form or place.
     pub copied: u64,
-    /// Bytes in the file of the tensors that are held in another form or place than the mapped file.
+    /// Bytes that stay mapped of the file (its first part, if it is split) though they are held in another form or place too.
     pub staged: u64,
 }
 
@@ -42,8 +42,9 @@ impl Model {
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) for a model that has its weights.
     pub fn tensor_bytes(&self) -> Result<TensorBytes> {
-        // SAFETY: `raw` is a loaded model; both slots are valid.
-        let json = call::text(|out, error| unsafe { sys::tq_model_weights(self.raw(), out, error) })?;
+        let path = call::c_string("path", &self.path().to_string_lossy())?;
+        // SAFETY: `raw` is a loaded model; the path is NUL-terminated and outlives the call; both slots are valid.
+        let json = call::text(|out, error| unsafe { sys::tq_model_weights(self.raw(), path.as_ptr(), out, error) })?;
         parse("list of weights", &json)
     }
 

@@ -143,3 +143,31 @@ fn a_file_that_is_not_there_is_named() {
     let error = Machine::read("no/such/facts.json").expect_err("no file").to_string();
     assert!(error.contains("no/such/facts.json"), "{error}");
 }
+
+#[test]
+fn the_schema_has_the_fields_that_are_read() {
+    let schema: Value = serde_json::from_str(include_str!("../../docs/schema/facts.schema.json")).expect("JSON");
+    for (pointer, fields) in [
+        ("", MACHINE),
+        ("/properties/memory", MEMORY),
+        ("/properties/gpus/items", GPU),
+    ] {
+        let schema = schema.pointer(pointer).expect("a part of the schema");
+        let mut known: Vec<&str> = schema["properties"]
+            .as_object()
+            .expect("fields")
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let mut read: Vec<&str> = fields.iter().map(|(name, ..)| *name).collect();
+        known.sort_unstable();
+        read.sort_unstable();
+        assert_eq!(known, read, "{pointer}");
+        let required: Vec<&str> = fields
+            .iter()
+            .filter(|(.., missing)| matches!(missing, Missing::Error))
+            .map(|(name, ..)| *name)
+            .collect();
+        assert_eq!(schema["required"], json!(required), "{pointer}");
+    }
+}

@@ -62,7 +62,7 @@ pub struct Weights {
     pub tied: u64,
     /// Of these, what main memory holds twice when the output stays there: kernels of the CPU want them in another form.
     pub copied: u64,
-    /// Bytes in the file of the tensors that main memory holds in another form than the file, where all of them stay there.
+    /// Bytes that stay mapped of the file though main memory holds them in another form too, where all weights stay there.
     pub staged: u64,
 }
 

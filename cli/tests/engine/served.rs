@@ -1,7 +1,7 @@
 //! The engine that a command line of `serve` describes.
 
 use clap::Parser;
-use llama_turboquant_cli::args::{Args, Command};
+use llama_turboquant_cli::args::{Args, Command, ServeArgs};
 use llama_turboquant_cli::commands::serve::engine::Engine;
 use llama_turboquant_cli::commands::serve::on_offer::limits;
 use llama_turboquant_cli::settings::ModelSettings;
@@ -9,6 +9,16 @@ use std::sync::Arc;
 
 /// The model of these options, loaded, under the name `tiny`.
 pub fn engine(options: &[&str]) -> Arc<Engine> {
+    let (args, settings) = parsed(options);
+    Arc::new(Engine::of_model("tiny", &settings, limits(&args, &[]).unwrap()).unwrap())
+}
+
+/// What `serve` makes of these options.
+pub fn settings(options: &[&str]) -> ModelSettings {
+    parsed(options).1
+}
+
+fn parsed(options: &[&str]) -> (Box<ServeArgs>, ModelSettings) {
     // one thread each: the tests run side by side, and waiting threads of ggml spin
     let line = ["turboquant", "serve", "--threads", "1"]
         .into_iter()
@@ -18,5 +28,5 @@ pub fn engine(options: &[&str]) -> Arc<Engine> {
     };
     llama_turboquant::Backend::init().unwrap();
     let settings = ModelSettings::new(&args.model, args.serving.parallel).unwrap();
-    Arc::new(Engine::of_model("tiny", &settings, limits(&args, &[]).unwrap()).unwrap())
+    (args, settings)
 }
