@@ -2,6 +2,7 @@
 #include "handles.hpp"
 #include "status.hpp"
 
+#include "gguf.h"
 #include "llama-hparams.h"
 #include "llama-model.h"
 
@@ -10,6 +11,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <memory>
 
 using json = nlohmann::ordered_json;
 
@@ -163,6 +165,81 @@ extern "C" tq_status tq_model_describe(const tq_model * model, tq_text * out, tq
                 { "separator", llama_vocab_fim_sep(v) },
             } },
         }.dump(-1, ' ', false, json::error_handler_t::replace));
+    });
+}
+
+namespace {
+
+// Bytes of the file that stay mapped once loading has ended, though the tensors in them are held elsewhere: those between the first
+// and the last tensor that is used where it is mapped. The engine unmaps what lies before and after.
+size_t staged_bytes(const llama_model & model, const char * path) {
+    std::map<std::string, bool> in_place; // by name: whether (also) used where it is mapped
+    for (const auto & [name, tensor] : model.tensors_by_name) {
+        const bool mapped = tensor->buffer && ggml_backend_buffer_get_type(tensor->buffer) == ggml_backend_cpu_buffer_type();
+        in_place[name] = in_place[name] || mapped;
+    }
+    gguf_init_params params = { /*.no_alloc =*/ true, /*.ctx =*/ nullptr };
+    const std::unique_ptr<gguf_context, decltype(&gguf_free)> file(gguf_init_from_file(path, params), gguf_free);
+    if (!file) {
+        return 0;
+    }
+    size_t first = SIZE_MAX, last = 0;
+    for (int64_t i = 0; i < gguf_get_n_tensors(file.get()); i++) {
+        const auto found = in_place.find(gguf_get_tensor_name(file.get(), i));
+        if (found != in_place.end() && found->second) {
+            first = std::min(first, gguf_get_tensor_offset(file.get(), i));
+            last  = std::max(last, gguf_get_tensor_offset(file.get(), i));
+        }
+    }
+    size_t staged = 0;
+    for (int64_t i = 0; i < gguf_get_n_tensors(file.get()); i++) {
+        const size_t offset = gguf_get_tensor_offset(file.get(), i);
+        const auto found = in_place.find(gguf_get_tensor_name(file.get(), i));
+        if (found != in_place.end() && !found->second && offset > first && offset < last) {
+            staged += gguf_get_tensor_size(file.get(), i);
+        }
+    }
+    return staged;
+}
+
+} // namespace
+
+extern "C" tq_status tq_model_weights(const tq_model * model, const char * path, tq_text * out, tq_text * error) {
+    return tq::guard(error, [&] {
+        const auto & m = *tq::not_null(model, "model")->raw;
+        tq::not_null(path, "path");
+        if (!m.no_alloc()) {
+            throw tq::failure(TQ_INVALID, "the sizes of tensors are read from a model that was loaded without its weights");
+        }
+        std::vector<size_t> layers(m.hparams.n_layer_all, 0);
+        size_t input = 0, output = 0, tied = 0, copied = 0;
+        bool head = false;
+        for (const auto & [name, tensor] : m.tensors_by_name) {
+            // as the buffer lays it out: repacked weights can be larger than in the file
+            const size_t bytes = tensor->buffer ? ggml_backend_buft_get_alloc_size(ggml_backend_buffer_get_type(tensor->buffer), tensor)
+                                                : ggml_nbytes(tensor);
+            unsigned layer = 0;
+            if (std::sscanf(name.c_str(), "blk.%u.", &layer) == 1 && layer < layers.size()) {
+                layers[layer] += bytes;
+            } else if (name == "token_embd.weight") {
+                // where the output needs them in another form or on another device, there is a copy under the same name
+                if (tied > 0) {
+                    copied += bytes;
+                } else {
+                    input += bytes;
+                    tied   = bytes;
+                }
+            } else if (name.rfind("token_embd", 0) == 0) {
+                input += bytes;
+            } else if (name.rfind("per_layer_token_embd", 0) == 0 || name.rfind("position_embd", 0) == 0 || name.rfind("token_types", 0) == 0) {
+                input += bytes;
+            } else {
+                output += bytes;
+                head = head || name == "output.weight";
+            }
+        }
+        tq::put_text(out, json { { "input", input }, { "layers", layers }, { "output", output }, { "tied", head ? 0 : tied },
+            { "copied", copied }, { "staged", staged_bytes(m, path) } }.dump());
     });
 }
 

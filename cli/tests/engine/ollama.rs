@@ -4,6 +4,8 @@ use crate::served;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt;
+use llama_turboquant::machine::Machine;
+use llama_turboquant::plan::{Footprint, MemoryPlan, Setup};
 use llama_turboquant_cli::commands::serve::{AppState, Settings, app};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -239,6 +241,42 @@ async fn ps_tells_the_context_and_the_real_bytes_of_the_cache() {
     assert!(kv as f64 >= cells && kv < model["size"].as_u64().unwrap(), "{model}");
     // the embedded model is computed on the CPU, whatever that calls its buffers
     assert_eq!(model["size_vram"], 0);
+}
+
+// L14
+#[tokio::test(flavor = "multi_thread")]
+async fn the_size_that_ps_tells_is_what_was_planned_within_2_percent() {
+    let options = ["-c", "1024", "--parallel", "2"];
+    let app = served(&options);
+    let (_, text) = call(&app, "/api/ps", None).await;
+    let models: Value = serde_json::from_str(&text).unwrap();
+    let told = models["models"][0]["size"].as_u64().unwrap();
+
+    let settings = served::settings(&options);
+    let path = llama_turboquant_cli::embedded::path().unwrap();
+    let (mut footprint, model) = Footprint::open(path, settings.engine.gpu_layers).unwrap();
+    let setup = Setup {
+        kv: settings.caches().remove(0),
+        ..Setup::of(&settings.context, settings.engine.gpu_layers)
+    };
+    footprint.learn(&model, &setup).unwrap();
+    let plan = MemoryPlan::new(&footprint, &setup, &Machine::detect().unwrap()).unwrap();
+    let planned = plan.model_bytes();
+    assert!(planned.abs_diff(told) * 50 <= told, "planned {planned}, told {told}");
+    // the engine's own report of a context like it: the rest is what its threads and its outputs take
+    let model = llama_turboquant::Model::builder(llama_turboquant_cli::embedded::path().unwrap())
+        .gpu_layers(settings.engine.gpu_layers)
+        .load()
+        .unwrap();
+    let used = settings.create_context(&model).unwrap().memory_use().unwrap();
+    let buffers: u64 = [&used.model, &used.kv, &used.compute]
+        .iter()
+        .flat_map(|part| part.values())
+        .sum();
+    assert!(
+        told >= buffers && told < buffers + (4 << 20),
+        "told {told}, buffers {buffers}"
+    );
 }
 
 // L9

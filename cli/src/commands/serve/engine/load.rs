@@ -223,14 +223,15 @@ impl Pool {
 
     /// Makes room for a model and loads it. Blocks; `token` ends it early.
     fn load(&self, entry: &Entry, demand: &Demand, token: &CancelToken) -> Result<Loaded, BackendError> {
-        let head = self.head(entry)?;
+        // a file that cannot be read is said so in the words of its head
+        self.head(entry)?;
         let mut settings = self.settings_for(entry, demand);
         let projector = settings.projector.as_ref();
         let projector = projector.map(|projector| projector.plan(&mut settings.context));
         let projector = projector
             .transpose()
             .map_err(|error| not_loaded(&entry.name, &error.into()))?;
-        let plan = Plan::new(&head, entry.size, &settings, projector.as_ref()).map_err(unsupported)?;
+        let plan = Plan::new(&settings, projector.as_ref()).map_err(unsupported)?;
         let available = (self.limits.available)();
         let most = available.map(|available| available.saturating_add(self.lock().occupied()));
         if !plan.fits(most) {
@@ -249,6 +250,8 @@ impl Pool {
         );
         let loaded = loaded.map(|mut loaded| {
             loaded.remote_images = self.limits.remote_images;
+            // the engine reports its buffers, and takes the rest when it first computes
+            loaded.memory.compute = loaded.memory.compute.max(plan.scratch());
             loaded
         });
         loaded.map_err(|error| match error.downcast::<Error>() {
