@@ -257,6 +257,25 @@ fn impossible(candidate: &Candidate, meta: &ModelMeta, wishes: &Wishes) -> Optio
     Some(Reason::new("model", error.to_string()))
 }
 
+/// Whether a model and the devices can have this cache at all.
+pub(super) fn check(
+    name: &str,
+    kv: &KvCacheConfig,
+    footprint: &Footprint,
+    machine: &Machine,
+    support: &Support,
+    wishes: &Wishes,
+) -> Result<(), Rejected> {
+    let candidate = Candidate {
+        name: name.to_owned(),
+        layers: kv.layers.clone(),
+        ..Candidate::of_pair(kv.k, kv.v)
+    };
+    let meta = &footprint.meta;
+    let reason = impossible(&candidate, meta, wishes).or_else(|| no_device(&candidate, meta, machine, support, wishes));
+    reason.map_or(Ok(()), |reason| Err(candidate.rejected(reason)))
+}
+
 /// Every rotated low-bit K breaks these families, llama.cpp's own rotated q4_0 and q5_0 included.
 fn guard(candidate: &Candidate, meta: &ModelMeta) -> Option<Reason> {
     let low = |ty: KvType| ty.is_quantized() && ty != KvType::Q8_0;

@@ -6,7 +6,6 @@
 
 mod candidate;
 mod nofit;
-mod planner;
 mod quality;
 mod search;
 pub mod select;

@@ -168,7 +168,7 @@ impl<'a> Search<'a> {
             return place;
         }
         self.plan(place.candidate, place.n_ctx, DEFAULT_SLOTS, place.gpu_layers)
-            .filter(|wider| self.has_room(&wider.plan))
+            .filter(|wider| wider.plan.fits())
             .unwrap_or(place)
     }
 
@@ -181,10 +181,12 @@ impl<'a> Search<'a> {
             n_slots,
             n_ubatch: self.wished.n_ubatch,
             kv: self.considered.possible[candidate].config(self.wishes, n_slots),
-            draft_kv: None,
             gpu_layers,
+            margin: self.margin,
+            n_outputs: n_slots,
+            draft_kv: None,
         };
-        let plan = super::planner::plan(self.footprint, self.machine, &setup, self.margin).ok()?;
+        let plan = MemoryPlan::new(self.footprint, &setup, self.machine).ok()?;
         Some(Place {
             candidate,
             n_ctx,
@@ -194,15 +196,6 @@ impl<'a> Search<'a> {
         })
     }
 
-    pub(super) fn has_room(&self, plan: &MemoryPlan) -> bool {
-        plan.pools.iter().all(|pool| self.pool_has_room(pool))
-    }
-
-    fn pool_has_room(&self, pool: &PoolPlan) -> bool {
-        let need = pool.share.total().saturating_add(self.margin);
-        pool.capacity.get().is_none_or(|bytes| need <= bytes)
-    }
-
     fn unknown_memory(&self, plan: &MemoryPlan) -> bool {
         plan.pools.iter().any(|pool| matches!(pool.capacity, Fact::Unknown(_)))
     }
@@ -210,7 +203,7 @@ impl<'a> Search<'a> {
     pub(super) fn fits(&self, candidate: usize, n_ctx: u32, gpu_layers: GpuLayers) -> Option<Place> {
         let n_slots = self.wishes.n_slots.unwrap_or(1);
         self.plan(candidate, n_ctx, n_slots, gpu_layers)
-            .filter(|place| self.has_room(&place.plan))
+            .filter(|place| place.plan.fits())
     }
 
     /// With as many layers on devices as fit, or as many as were asked for.
@@ -227,7 +220,7 @@ impl<'a> Search<'a> {
             let place = self.plan(candidate, n_ctx, n_slots, GpuLayers::Count(n));
             place.is_some_and(|place| {
                 let devices = place.plan.pools.iter().filter(|pool| pool.pool != Pool::Main);
-                devices.into_iter().all(|pool| self.pool_has_room(pool))
+                devices.into_iter().all(|pool| place.plan.left(pool).is_none_or(|left| left >= 0))
             })
         };
         let (mut low, mut high) = (0, self.footprint.meta.n_layer);
@@ -330,20 +323,19 @@ impl<'a> Search<'a> {
     fn short_pool(&self, plan: &MemoryPlan) -> Short {
         let of = |pool: &PoolPlan| Short {
             name: pool.name.clone(),
-            need: pool.share.total() + self.margin,
+            need: plan.taken(pool.pool).saturating_add(self.margin),
             weights: pool.share.weights,
             capacity: pool.capacity.get().unwrap_or(0),
         };
         if !self.splits() {
-            let tightest = plan.pools.iter().map(of).max_by_key(|short| i128::from(short.need) - i128::from(short.capacity));
-            return tightest.unwrap_or_default();
+            return plan.tightest().map(of).unwrap_or_default();
         }
         // memory of a device that lies within main memory is there once
         let pools = self.machine.pools();
         let own: Vec<_> = pools.iter().filter(|pool| pool.within.is_none()).collect();
         Short {
             name: own.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>().join(" and "),
-            need: plan.pools.iter().map(|pool| pool.share.total()).sum::<u64>() + self.margin * own.len() as u64,
+            need: plan.total().saturating_add(self.margin * own.len() as u64),
             weights: plan.pools.iter().map(|pool| pool.share.weights).sum(),
             capacity: own.iter().filter_map(|pool| pool.capacity.get()).sum(),
         }

@@ -174,7 +174,7 @@ impl Search<'_> {
                     "unknown_memory",
                     format!("how much memory {} has is not known ({reason}); nothing here is checked against it.", pool.name),
                 )),
-                Fact::Known(capacity) => warnings.extend(tight(pool, *capacity)),
+                Fact::Known(capacity) => warnings.extend(tight(&place.plan, pool, *capacity)),
             }
         }
         warnings
@@ -261,16 +261,19 @@ impl Search<'_> {
 
     /// The pool that is too small, in words.
     fn shortage(&self, plan: &MemoryPlan) -> Option<String> {
-        plan.pools.iter().find_map(|pool| {
-            let need = pool.share.total() + self.margin;
-            let has = pool.capacity.get().filter(|has| need > *has)?;
-            Some(format!("{} has {}, and {} are needed with what is kept free", pool.name, gib(has), gib(need)))
-        })
+        let pool = plan.tightest().filter(|_| !plan.fits())?;
+        let need = plan.taken(pool.pool).saturating_add(plan.margin);
+        Some(format!(
+            "{} has {}, and {} are needed with what is kept free",
+            pool.name,
+            gib(pool.capacity.get().unwrap_or(0)),
+            gib(need)
+        ))
     }
 }
 
-fn tight(pool: &PoolPlan, capacity: u64) -> Option<Reason> {
-    let left = capacity.saturating_sub(pool.share.total());
+fn tight(plan: &MemoryPlan, pool: &PoolPlan, capacity: u64) -> Option<Reason> {
+    let left = capacity.saturating_sub(plan.taken(pool.pool));
     (left < capacity / TIGHT).then(|| {
         Reason::new(
             "tight",
@@ -316,7 +319,7 @@ impl Decision {
             self.name,
             self.bits,
             self.n_ctx,
-            gib(self.plan.pools.iter().map(|pool| pool.share.total()).sum())
+            gib(self.plan.total())
         )
     }
 }

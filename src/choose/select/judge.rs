@@ -2,11 +2,11 @@
 
 use super::{GB, Hardware, Level, LevelPlan, PartsGb, Request, Selection, gb, round};
 use crate::choose::candidate;
-use crate::choose::{NoFit, Support, Wishes, measured, verdict};
+use crate::choose::{NoFit, Reason, Rejected, Support, Wishes, measured, verdict};
 use crate::kv::{KvCacheConfig, KvNotice, KvSpec, needs_key_guard};
 use crate::machine::{Fact, Machine, Pool};
 use crate::plan::{Footprint, MemoryPlan, Setup};
-use crate::{GpuLayers, KvType, LayerPolicy};
+use crate::{GpuLayers, KvType, LayerPolicy, Result};
 use std::collections::BTreeMap;
 
 /// Below this headroom there is a warning, GB.
@@ -120,7 +120,7 @@ impl Judge<'_> {
         }
     }
 
-    fn judge(&self, level: Level, n_ctx: u32) -> Result<Judged, crate::choose::Rejected> {
+    fn judge(&self, level: Level, n_ctx: u32) -> Result<Judged, Rejected> {
         let kv = self.config(level);
         let wishes = Wishes {
             gpu_layers: Some(self.gpu_layers()),
@@ -128,7 +128,16 @@ impl Judge<'_> {
         };
         candidate::check(level.name(), &kv, self.footprint, self.machine, self.support, &wishes)?;
         let plan = self.plan(&kv, n_ctx, self.gpu_layers());
-        let plan = plan.ok_or_else(|| candidate::refused(level.name(), &kv, "no engine takes such a context"))?;
+        let plan = plan.map_err(|error| Rejected {
+            name: level.name().to_owned(),
+            k: kv.k,
+            v: kv.v,
+            quality: None,
+            reason: Reason {
+                code: "model",
+                text: error.to_string(),
+            },
+        })?;
         let (required, available) = self.judged_memory(&plan);
         Ok(Judged {
             level,
@@ -139,7 +148,7 @@ impl Judge<'_> {
         })
     }
 
-    fn plan(&self, kv: &KvCacheConfig, n_ctx: u32, gpu_layers: GpuLayers) -> Option<MemoryPlan> {
+    fn plan(&self, kv: &KvCacheConfig, n_ctx: u32, gpu_layers: GpuLayers) -> Result<MemoryPlan> {
         let setup = Setup {
             n_ctx,
             kv: kv.clone(),
@@ -147,7 +156,7 @@ impl Judge<'_> {
             margin: 0,
             ..Setup::default()
         };
-        MemoryPlan::new(self.footprint, &setup, self.machine).ok()
+        MemoryPlan::new(self.footprint, &setup, self.machine)
     }
 
     fn fits(&self, judged: &Judged) -> Option<bool> {
@@ -217,7 +226,7 @@ impl Judge<'_> {
         let parts_gb = PartsGb {
             weights: gb(weights),
             kv: gb(kv),
-            kv_as_f16: f16.map_or(0.0, |plan| gb(plan.cache.cache())),
+            kv_as_f16: f16.map_or(0.0, |plan: MemoryPlan| gb(plan.cache.cache())),
             other: gb(chosen.plan.total().saturating_sub(weights + kv)),
         };
         let mode = chosen.kv.layers.effective_mode(chosen.kv.v).unwrap_or(0);
@@ -267,7 +276,7 @@ impl Judge<'_> {
         }
         let fits = |n: &u32| {
             let plan = self.plan(&chosen.kv, self.request.n_ctx, GpuLayers::Count(*n));
-            plan.is_some_and(|plan| plan.fits())
+            plan.is_ok_and(|plan| plan.fits())
         };
         (0..=self.footprint.meta.n_layer).rev().find(fits)
     }
