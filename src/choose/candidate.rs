@@ -173,7 +173,9 @@ pub(super) fn consider(
         }
     }
     if possible.is_empty() {
-        let rejected = rejected.into_iter().map(|(candidate, reason)| candidate.rejected(reason));
+        let rejected = rejected
+            .into_iter()
+            .map(|(candidate, reason)| candidate.rejected(reason));
         return Err(NoFit::Unsupported(rejected.collect()));
     }
     let standard = standard(&possible, &rejected, wishes, guarded, sensitive);
@@ -226,7 +228,12 @@ fn listed(meta: &ModelMeta, wishes: &Wishes, guarded: bool, sensitive: bool) -> 
             candidate.layers = policy.clone();
             if let Some(mode) = policy.effective_mode(candidate.v) {
                 candidate.name = format!("{}@{mode}", candidate.name);
-                candidate.quality = candidate.name.parse().ok().and_then(quality::measured).or(candidate.quality);
+                candidate.quality = candidate
+                    .name
+                    .parse()
+                    .ok()
+                    .and_then(quality::measured)
+                    .or(candidate.quality);
             }
         }
     }
@@ -295,7 +302,9 @@ fn guard(candidate: &Candidate, meta: &ModelMeta) -> Option<Reason> {
 
 /// Pairs of types that occur in the layers of a candidate.
 fn pairs(candidate: &Candidate, meta: &ModelMeta, wishes: &Wishes) -> Vec<(KvType, KvType, (u32, u32))> {
-    let Ok(resolved) = candidate.config(wishes, 1).resolve(meta) else { return Vec::new() };
+    let Ok(resolved) = candidate.config(wishes, 1).resolve(meta) else {
+        return Vec::new();
+    };
     let mut pairs = Vec::new();
     for types in resolved.layers {
         let layer = &meta.layers[types.layer];
@@ -373,9 +382,8 @@ fn standard(
     if let Some(found) = find(least_k, KvType::Turbo4) {
         return found;
     }
-    let floored = |(candidate, reason): &(Candidate, Reason)| {
-        reason.code == "floor" && is(candidate, least_k, KvType::Turbo4)
-    };
+    let floored =
+        |(candidate, reason): &(Candidate, Reason)| reason.code == "floor" && is(candidate, least_k, KvType::Turbo4);
     if rejected.iter().any(floored) {
         return possible.len() - 1; // the floor says how much quality is paid for
     }

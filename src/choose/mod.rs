@@ -101,7 +101,7 @@ pub struct Decision {
 pub struct Reason {
     /// Of a choice: `asked`, `fits`, `ample`, `context`, `context_shortened`, `slots`, `split`. Of a rejection: `asked`, `floor`,
     /// `model`, `guard`, `device`, `memory`, `split`, `ample`, `slower`, `larger`, `worse`. Of a warning: `rope`, `sensitive_keys`,
-    /// `unchecked_device`, `unknown_memory`, `tight`, `default_mode`.
+    /// `unchecked_device`, `unknown_memory`, `tight`, `wired_limit`, `default_mode`.
     pub code: &'static str,
     /// The sentence, numbers included.
     pub text: String,
@@ -143,12 +143,7 @@ pub fn default_margin(machine: &Machine) -> u64 {
 /// # Errors
 /// [`NoFit`]: wishes that contradict each other or are out of range, a cache that this model or its device cannot have, or
 /// too little memory for any, with what would fit.
-pub fn choose(
-    footprint: &Footprint,
-    machine: &Machine,
-    support: &Support,
-    wishes: &Wishes,
-) -> Result<Decision, NoFit> {
+pub fn choose(footprint: &Footprint, machine: &Machine, support: &Support, wishes: &Wishes) -> Result<Decision, NoFit> {
     let wished = wishes::validate(wishes, &footprint.meta)?;
     let considered = candidate::consider(footprint, machine, support, wishes)?;
     search::Search::new(footprint, machine, support, wishes, wished, considered).decide()

@@ -74,8 +74,7 @@ impl std::fmt::Display for Advice {
         }
         write!(
             f,
-            " A model of up to {} would fit with {} tokens, which is about {:.1} thousand million parameters at Q4_K_M; or free memory, \
-             or ask for fewer slots.",
+            " A model of up to {} would fit with {} tokens, which is about {:.1} thousand million parameters at Q4_K_M; or free memory.",
             gib(self.weights_that_fit),
             self.context,
             self.weights_that_fit as f64 * 8.0 / Q4_K_M / 1e9

@@ -146,20 +146,21 @@ impl<'a> Search<'a> {
             || (is_ample(&better.plan) && !self.is_slower(better.candidate, &better.plan))
     }
 
-    /// Whether attention over this cache was measured to be slower than over the standard one, where it would run. On the
-    /// CPU what was not measured counts as slower; on devices the types above turbo4 are upstream's own, with its own kernels.
+    /// Whether attention over this cache is slower than over the standard one, where it would run. On the CPU by measurement. On
+    /// devices f16, q8_0 and the pairs with turbo4 count as no slower, because there upstream's own kernels, or ours with less to
+    /// decode, do the work; what was measured nowhere counts as slower everywhere.
     pub(super) fn is_slower(&self, candidate: usize, plan: &MemoryPlan) -> bool {
-        let on_cpu = plan
-            .pools
-            .iter()
-            .any(|pool| pool.pool == Pool::Main && pool.share.kv > 0);
+        let main = plan.pools.iter().find(|pool| pool.pool == Pool::Main);
+        let on_cpu = main.is_some_and(|pool| pool.share.kv > 0);
         let possible = &self.considered.possible;
-        let standard = possible[self.considered.standard].cpu_speed;
-        on_cpu
-            && match (possible[candidate].cpu_speed, standard) {
-                (Some(speed), Some(standard)) => speed < standard,
-                _ => true,
-            }
+        match (
+            possible[candidate].cpu_speed,
+            possible[self.considered.standard].cpu_speed,
+        ) {
+            (Some(speed), Some(standard)) => on_cpu && speed < standard,
+            (Some(_), None) => on_cpu,
+            (None, _) => true,
+        }
     }
 
     /// More sequences over the same cells, where nothing is said and they fit.
@@ -220,7 +221,9 @@ impl<'a> Search<'a> {
             let place = self.plan(candidate, n_ctx, n_slots, GpuLayers::Count(n));
             place.is_some_and(|place| {
                 let devices = place.plan.pools.iter().filter(|pool| pool.pool != Pool::Main);
-                devices.into_iter().all(|pool| place.plan.left(pool).is_none_or(|left| left >= 0))
+                devices
+                    .into_iter()
+                    .all(|pool| place.plan.left(pool).is_none_or(|left| left >= 0))
             })
         };
         let (mut low, mut high) = (0, self.footprint.meta.n_layer);
@@ -280,7 +283,10 @@ impl<'a> Search<'a> {
 
     /// The longest context that is chosen unasked.
     pub(super) fn full_context(&self) -> u32 {
-        self.trained().unwrap_or(BASE_CONTEXT).min(LONGEST_DEFAULT_CONTEXT).max(self.wished.min_ctx)
+        self.trained()
+            .unwrap_or(BASE_CONTEXT)
+            .min(LONGEST_DEFAULT_CONTEXT)
+            .max(self.wished.min_ctx)
     }
 
     /// The context that comes before quality, where none is asked for.
@@ -292,7 +298,11 @@ impl<'a> Search<'a> {
     }
 
     fn only_or_all(&self) -> GpuLayers {
-        if self.splits() { GpuLayers::All } else { self.only_layers() }
+        if self.splits() {
+            GpuLayers::All
+        } else {
+            self.only_layers()
+        }
     }
 
     // ---- what would fit ----
@@ -304,10 +314,16 @@ impl<'a> Search<'a> {
         let plans = (self.considered.standard..self.considered.possible.len())
             .filter_map(|c| self.plan(c, context, n_slots, gpu_layers));
         let smallest = plans.min_by_key(|place| place.plan.cache.total());
-        let short = smallest.as_ref().map(|place| self.short_pool(&place.plan)).unwrap_or_default();
+        let short = smallest
+            .as_ref()
+            .map(|place| self.short_pool(&place.plan))
+            .unwrap_or_default();
         Advice {
             tried: smallest.map_or_else(String::new, |place| {
-                format!("{} with {context} tokens", self.considered.possible[place.candidate].name)
+                format!(
+                    "{} with {context} tokens",
+                    self.considered.possible[place.candidate].name
+                )
             }),
             pool: short.name,
             need: short.need,
@@ -334,7 +350,11 @@ impl<'a> Search<'a> {
         let pools = self.machine.pools();
         let own: Vec<_> = pools.iter().filter(|pool| pool.within.is_none()).collect();
         Short {
-            name: own.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>().join(" and "),
+            name: own
+                .iter()
+                .map(|pool| pool.name.as_str())
+                .collect::<Vec<_>>()
+                .join(" and "),
             need: plan.total().saturating_add(self.margin * own.len() as u64),
             weights: plan.pools.iter().map(|pool| pool.share.weights).sum(),
             capacity: own.iter().filter_map(|pool| pool.capacity.get()).sum(),
@@ -343,7 +363,11 @@ impl<'a> Search<'a> {
 
     /// The split that the smallest configuration is judged by: all in main memory, where that is allowed.
     fn smallest_layers(&self) -> GpuLayers {
-        if self.splits() { GpuLayers::Count(0) } else { self.only_layers() }
+        if self.splits() {
+            GpuLayers::Count(0)
+        } else {
+            self.only_layers()
+        }
     }
 }
 

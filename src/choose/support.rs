@@ -46,7 +46,11 @@ impl Support {
             if device.kind == DeviceKind::Accel {
                 continue;
             }
-            let name = if device.kind == DeviceKind::Cpu { CPU.to_owned() } else { device.name };
+            let name = if device.kind == DeviceKind::Cpu {
+                CPU.to_owned()
+            } else {
+                device.name
+            };
             let pairs = support.devices.entry(name).or_default();
             for k in KvType::ALL {
                 for v in KvType::ALL {
@@ -94,7 +98,11 @@ impl Support {
             .map(|spec| spec.to_string())
             .collect();
         names.dedup();
-        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        }
     }
 
     /// The devices of `machine` that nothing is known of.

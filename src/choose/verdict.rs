@@ -44,10 +44,15 @@ impl Search<'_> {
 
     fn reasons(&self, outcome: &Outcome) -> Vec<Reason> {
         let place = &outcome.place;
-        vec![self.why_types(place), self.why_context(outcome), self.why_layers(place), self.why_slots(place)]
-            .into_iter()
-            .flatten()
-            .collect()
+        vec![
+            self.why_types(place),
+            self.why_context(outcome),
+            self.why_layers(place),
+            self.why_slots(place),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     fn why_types(&self, place: &Place) -> Option<Reason> {
@@ -66,19 +71,27 @@ impl Search<'_> {
         let asked = self.wishes.k.is_some() && self.wishes.v.is_some()
             || matches!(self.wishes.layers, Some(LayerPolicy::PerLayer(_)));
         Some(if asked {
-            Reason::new("asked", format!("{name}, as asked: the cache takes {cache} ({measured})."))
+            Reason::new(
+                "asked",
+                format!("{name}, as asked: the cache takes {cache} ({measured})."),
+            )
         } else if place.candidate < self.considered.standard {
             let standard = &self.considered.possible[self.considered.standard].name;
             Reason::new(
                 "ample",
-                format!("{name}: there is memory to spare. Its cache takes {cache}; {standard} would give back next to nothing ({measured})."),
+                format!(
+                    "{name}: there is memory to spare. Its cache takes {cache}; {standard} would give back next to nothing ({measured})."
+                ),
             )
         } else if place.candidate == self.considered.standard {
             Reason::new("fits", format!("{name}: {measured}, and its cache takes only {cache}."))
         } else {
             Reason::new(
                 "fits",
-                format!("{name}: the best quality at which {} tokens fit; the cache takes {cache} ({measured}).", place.n_ctx),
+                format!(
+                    "{name}: the best quality at which {} tokens fit; the cache takes {cache} ({measured}).",
+                    place.n_ctx
+                ),
             )
         })
     }
@@ -97,14 +110,28 @@ impl Search<'_> {
         } else if self.wishes.n_ctx.is_some() {
             Reason::new("asked", format!("{n_ctx} tokens, as asked."))
         } else if outcome.shortened || n_ctx < outcome.full {
-            Reason::new("context", format!("{n_ctx} tokens: more do not fit without giving up more quality than a context is worth that nobody asked for."))
+            Reason::new(
+                "context",
+                format!(
+                    "{n_ctx} tokens: more do not fit without giving up more quality than a context is worth that nobody asked for."
+                ),
+            )
         } else if trained == Some(n_ctx) {
-            Reason::new("context", format!("{n_ctx} tokens: all that the model was trained with."))
+            Reason::new(
+                "context",
+                format!("{n_ctx} tokens: all that the model was trained with."),
+            )
         } else if n_ctx == LONGEST_DEFAULT_CONTEXT {
             let trained = trained.unwrap_or_default();
-            Reason::new("context", format!("{n_ctx} tokens; the model was trained with {trained}: ask for more with -c N."))
+            Reason::new(
+                "context",
+                format!("{n_ctx} tokens; the model was trained with {trained}: ask for more with -c N."),
+            )
         } else {
-            Reason::new("context", format!("{n_ctx} tokens; the file does not say what the model was trained with."))
+            Reason::new(
+                "context",
+                format!("{n_ctx} tokens; the file does not say what the model was trained with."),
+            )
         })
     }
 
@@ -120,7 +147,10 @@ impl Search<'_> {
             _ if devices.is_empty() => None,
             (_, Some(GpuLayers::Count(0))) => Some(Reason::new("asked", "all layers on the processor, as asked.")),
             (_, Some(_)) => Some(Reason::new("asked", format!("layers on {devices} as asked."))),
-            (GpuLayers::All, None) => Some(Reason::new("fits", format!("all {n_layer} layers with their cache on {devices}."))),
+            (GpuLayers::All, None) => Some(Reason::new(
+                "fits",
+                format!("all {n_layer} layers with their cache on {devices}."),
+            )),
             (GpuLayers::Count(n), None) => Some(Reason::new(
                 "split",
                 format!(
@@ -134,8 +164,15 @@ impl Search<'_> {
     fn why_slots(&self, place: &Place) -> Option<Reason> {
         let n = place.n_slots;
         (n > 1).then(|| {
-            let asked = if self.wishes.n_slots.is_some() { ", as asked" } else { "" };
-            Reason::new("slots", format!("{n} slots{asked}: they share all {} tokens.", place.n_ctx))
+            let asked = if self.wishes.n_slots.is_some() {
+                ", as asked"
+            } else {
+                ""
+            };
+            Reason::new(
+                "slots",
+                format!("{n} slots{asked}: they share all {} tokens.", place.n_ctx),
+            )
         })
     }
 
@@ -165,14 +202,21 @@ impl Search<'_> {
         if !unchecked.is_empty() && place.gpu_layers != GpuLayers::Count(0) {
             warnings.push(Reason::new(
                 "unchecked_device",
-                format!("whether {} runs attention over this cache was not checked: it is no device of this machine.", unchecked.join(" and ")),
+                format!(
+                    "whether {} runs attention over this cache was not checked: it is no device of this machine.",
+                    unchecked.join(" and ")
+                ),
             ));
         }
+        warnings.extend(self.wired_limit(place));
         for pool in &place.plan.pools {
             match &pool.capacity {
                 Fact::Unknown(reason) => warnings.push(Reason::new(
                     "unknown_memory",
-                    format!("how much memory {} has is not known ({reason}); nothing here is checked against it.", pool.name),
+                    format!(
+                        "how much memory {} has is not known ({reason}); nothing here is checked against it.",
+                        pool.name
+                    ),
                 )),
                 Fact::Known(capacity) => warnings.extend(tight(&place.plan, pool, *capacity)),
             }
@@ -180,16 +224,54 @@ impl Search<'_> {
         warnings
     }
 
+    /// On a Mac the driver's limit, not memory, may be what splits a model, and it can be raised.
+    fn wired_limit(&self, place: &Place) -> Option<Reason> {
+        let split = matches!(place.gpu_layers, GpuLayers::Count(1..)) && self.wishes.gpu_layers.is_none();
+        if !split || self.machine.os != "macos" {
+            return None;
+        }
+        let whole = self
+            .plan(place.candidate, place.n_ctx, place.n_slots, GpuLayers::All)?
+            .plan;
+        let short = whole
+            .pools
+            .iter()
+            .find(|pool| whole.left(pool).is_some_and(|left| left < 0))?;
+        let main_has_room = short.within.is_some()
+            && whole
+                .pools
+                .iter()
+                .all(|pool| pool.pool == short.pool || whole.left(pool).is_none_or(|left| left >= 0));
+        let mib = whole.taken(short.pool).saturating_add(self.margin).div_ceil(1 << 20);
+        main_has_room.then(|| {
+            Reason::new(
+                "wired_limit",
+                format!(
+                    "macOS keeps the graphics processor to {} of memory; `sudo sysctl iogpu.wired_limit_mb={mib}` lets it hold all layers until the \
+                     next start.",
+                    gib(short.capacity.get().unwrap_or(0))
+                ),
+            )
+        })
+    }
+
     fn rejections(&self, chosen: &Place) -> Vec<Rejected> {
         let possible = self.considered.possible.iter().enumerate();
         let mut all: Vec<(bool, f64, Rejected)> = possible
             .filter(|(number, _)| *number != chosen.candidate)
             .map(|(number, candidate)| {
-                (candidate.sensitive, candidate.rank, candidate.rejected(self.why_not(number, chosen)))
+                (
+                    candidate.sensitive,
+                    candidate.rank,
+                    candidate.rejected(self.why_not(number, chosen)),
+                )
             })
             .collect();
         let ruled_out = self.considered.rejected.iter();
-        all.extend(ruled_out.map(|(candidate, reason)| (candidate.sensitive, candidate.rank, candidate.rejected(reason.clone()))));
+        all.extend(
+            ruled_out
+                .map(|(candidate, reason)| (candidate.sensitive, candidate.rank, candidate.rejected(reason.clone()))),
+        );
         all.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
         all.into_iter().map(|(.., rejected)| rejected).collect()
     }
@@ -202,7 +284,9 @@ impl Search<'_> {
             let short = plan.and_then(|plan| self.shortage(&plan));
             let text = format!(
                 "does not fit with {n_ctx} tokens: {}",
-                short.as_deref().unwrap_or("the devices and main memory are too small together")
+                short
+                    .as_deref()
+                    .unwrap_or("the devices and main memory are too small together")
             );
             all.push((candidate.rank, candidate.rejected(Reason::new("memory", text))));
         }
@@ -221,9 +305,22 @@ impl Search<'_> {
         let bytes = other.plan.cache.total();
         if number > chosen.candidate {
             return if bytes >= cache {
-                Reason::new("larger", format!("takes {}, no less than the {} of the choice, and is worse", gib(bytes), gib(cache)))
+                Reason::new(
+                    "larger",
+                    format!(
+                        "takes {}, no less than the {} of the choice, and is worse",
+                        gib(bytes),
+                        gib(cache)
+                    ),
+                )
             } else {
-                Reason::new("worse", format!("would take {} less, which is not needed, at a lower quality", gib(cache - bytes)))
+                Reason::new(
+                    "worse",
+                    format!(
+                        "would take {} less, which is not needed, at a lower quality",
+                        gib(cache - bytes)
+                    ),
+                )
             };
         }
         if let Some(short) = self.shortage(&other.plan) {
@@ -241,7 +338,10 @@ impl Search<'_> {
             );
         }
         if self.is_slower(number, &other.plan) {
-            return Reason::new("slower", "would fit, but attention over it is slower on this processor at every length measured");
+            return Reason::new(
+                "slower",
+                "would fit, but attention over it was measured to be slower, or was not measured where it would run",
+            );
         }
         self.memory(number, chosen, "the cache and the model together")
     }
@@ -253,7 +353,10 @@ impl Search<'_> {
                 ..
             }) if self.splits() => Reason::new(
                 "split",
-                format!("would leave room for only {n} of {} layers on the devices: {short}", self.footprint.meta.n_layer),
+                format!(
+                    "would leave room for only {n} of {} layers on the devices: {short}",
+                    self.footprint.meta.n_layer
+                ),
             ),
             _ => Reason::new("memory", format!("does not fit with {} tokens: {short}", chosen.n_ctx)),
         }
@@ -277,14 +380,20 @@ fn tight(plan: &MemoryPlan, pool: &PoolPlan, capacity: u64) -> Option<Reason> {
     (left < capacity / TIGHT).then(|| {
         Reason::new(
             "tight",
-            format!("only {} of {} stay free; close other programs before a long conversation.", gib(left), pool.name),
+            format!(
+                "only {} of {} stay free; close other programs before a long conversation.",
+                gib(left),
+                pool.name
+            ),
         )
     })
 }
 
 /// Bits per cached value over all layers; the types' own where no layer has a cache.
 pub(super) fn bits(kv: &KvCacheConfig, meta: &ModelMeta) -> f64 {
-    let Ok(resolved) = kv.resolve(meta) else { return f64::NAN };
+    let Ok(resolved) = kv.resolve(meta) else {
+        return f64::NAN;
+    };
     let (mut bytes, mut values) = (0_u64, 0_u64);
     for types in &resolved.layers {
         let layer = &meta.layers[types.layer];
@@ -299,7 +408,11 @@ pub(super) fn bits(kv: &KvCacheConfig, meta: &ModelMeta) -> f64 {
         }
     }
     if values == 0 {
-        let spec = KvSpec { k: kv.k, v: kv.v, mode: None };
+        let spec = KvSpec {
+            k: kv.k,
+            v: kv.v,
+            mode: None,
+        };
         return (spec.k.bits_per_value() + spec.v.bits_per_value()) / 2.0;
     }
     bytes as f64 * 8.0 / values as f64
@@ -313,7 +426,11 @@ impl Decision {
             GpuLayers::All => "all layers on the devices".to_owned(),
             GpuLayers::Count(n) => format!("{n} layers on the devices"),
         };
-        let slots = if self.n_slots == 1 { String::new() } else { format!(", {} slots", self.n_slots) };
+        let slots = if self.n_slots == 1 {
+            String::new()
+        } else {
+            format!(", {} slots", self.n_slots)
+        };
         format!(
             "{} ({:.3} bits), {} tokens{slots}, {layers}: {}",
             self.name,

@@ -23,15 +23,23 @@ pub(super) struct Wished {
 pub(super) fn validate(wishes: &Wishes, meta: &ModelMeta) -> Result<Wished, NoFit> {
     for (name, n) in [("a context", wishes.n_ctx), ("a least context", wishes.min_ctx)] {
         match n {
-            Some(0) => return Err(NoFit::Invalid(format!("{name} of 0 tokens holds nothing; leave it out to have it chosen"))),
+            Some(0) => {
+                return Err(NoFit::Invalid(format!(
+                    "{name} of 0 tokens holds nothing; leave it out to have it chosen"
+                )));
+            }
             Some(n) if n > MAX_CONTEXT => {
-                return Err(NoFit::Invalid(format!("{name} of {n} tokens is beyond the engine's limit of {MAX_CONTEXT}")));
+                return Err(NoFit::Invalid(format!(
+                    "{name} of {n} tokens is beyond the engine's limit of {MAX_CONTEXT}"
+                )));
             }
             _ => {}
         }
     }
     if let Some(n) = wishes.n_slots.filter(|n| *n == 0 || *n > MAX_SLOTS) {
-        return Err(NoFit::Invalid(format!("{n} slots asked for; a context has 1 to {MAX_SLOTS}")));
+        return Err(NoFit::Invalid(format!(
+            "{n} slots asked for; a context has 1 to {MAX_SLOTS}"
+        )));
     }
     if wishes.n_ubatch == Some(0) {
         return Err(NoFit::Invalid("0 tokens computed at once (ubatch); at least 1".into()));
@@ -87,7 +95,9 @@ fn check_floor(wishes: &Wishes) -> Result<(), NoFit> {
 }
 
 fn check_layers(wishes: &Wishes, meta: &ModelMeta) -> Result<(), NoFit> {
-    let Some(LayerPolicy::PerLayer(types)) = &wishes.layers else { return Ok(()) };
+    let Some(LayerPolicy::PerLayer(types)) = &wishes.layers else {
+        return Ok(());
+    };
     for (side, ty) in [("K", wishes.k), ("V", wishes.v)] {
         if let Some(ty) = ty {
             return Err(contradiction(

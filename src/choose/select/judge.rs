@@ -72,7 +72,12 @@ impl Judge<'_> {
         }
         let preferred = |judged: &&Judged| Some(judged.level) == self.request.prefer;
         let fits = |judged: &&Judged| self.fits(judged) != Some(false);
-        let strongest = || possible.iter().rfind(|judged| judged.level != Level::Q4_0).or(possible.first());
+        let strongest = || {
+            possible
+                .iter()
+                .rfind(|judged| judged.level != Level::Q4_0)
+                .or(possible.first())
+        };
         let chosen = match self.request.prefer {
             Some(_) => possible.iter().find(preferred),
             None => possible.iter().find(fits).or_else(strongest),
@@ -105,7 +110,11 @@ impl Judge<'_> {
     /// The types a level stands for in this model: K stays at q8_0 in families that a low-bit K breaks.
     fn config(&self, level: Level) -> KvCacheConfig {
         let v = level.ty();
-        let k = if needs_key_guard(&self.footprint.meta) { KvType::Q8_0 } else { v };
+        let k = if needs_key_guard(&self.footprint.meta) {
+            KvType::Q8_0
+        } else {
+            v
+        };
         let kv = KvCacheConfig::asymmetric(k, v);
         if level != Level::Turbo2 {
             return kv.with_layers(LayerPolicy::Uniform);
@@ -142,7 +151,9 @@ impl Judge<'_> {
         Ok(Judged {
             level,
             required,
-            headroom: available.get().map(|available| (available as f64 - required as f64) / GB),
+            headroom: available
+                .get()
+                .map(|available| (available as f64 - required as f64) / GB),
             kv,
             plan,
         })
@@ -176,7 +187,11 @@ impl Judge<'_> {
     }
 
     fn gpu_layers(&self) -> GpuLayers {
-        if self.on_devices() { GpuLayers::All } else { GpuLayers::Count(0) }
+        if self.on_devices() {
+            GpuLayers::All
+        } else {
+            GpuLayers::Count(0)
+        }
     }
 
     /// What a plan takes of the memory that levels are judged by, and what that has: the cards' own; with unified memory
@@ -220,7 +235,11 @@ impl Judge<'_> {
     fn selection(&self, chosen: &Judged, levels: Vec<LevelPlan>) -> Selection {
         let (required, available) = self.judged_memory(&chosen.plan);
         let bits = self.bits(chosen);
-        let f16 = self.plan(&KvCacheConfig::uniform(KvType::F16), self.request.n_ctx, self.gpu_layers());
+        let f16 = self.plan(
+            &KvCacheConfig::uniform(KvType::F16),
+            self.request.n_ctx,
+            self.gpu_layers(),
+        );
         let weights: u64 = chosen.plan.pools.iter().map(|pool| pool.share.weights).sum();
         let kv = chosen.plan.cache.cache() + chosen.plan.cache.rotation;
         let parts_gb = PartsGb {
@@ -299,7 +318,11 @@ impl Judge<'_> {
         }
         let trained = self.footprint.meta.n_ctx_train;
         let longest = low * STEP;
-        Some(if trained > 0 { longest.min(trained.max(self.request.n_ctx)) } else { longest })
+        Some(if trained > 0 {
+            longest.min(trained.max(self.request.n_ctx))
+        } else {
+            longest
+        })
     }
 
     fn reasoning(&self, chosen: &Judged, parts: &PartsGb, available: &Fact<u64>) -> String {
@@ -324,7 +347,11 @@ impl Judge<'_> {
                 "{needs} leave {headroom:.1} of {:.1} GB free, and {level} is to leave {:.1}.{}",
                 gb(available),
                 level.minimum_headroom_gb(),
-                if self.request.prefer.is_some() { " It was asked for." } else { " No level fits; this one takes the least of what can be had." }
+                if self.request.prefer.is_some() {
+                    " It was asked for."
+                } else {
+                    " No level fits; this one takes the least of what can be had."
+                }
             ),
             _ => format!("{needs}; how much memory there is is not known."),
         }
@@ -352,7 +379,10 @@ impl Judge<'_> {
                     self.way_out(longest)
                 ));
             } else if headroom < TIGHT_GB {
-                warnings.push(format!("only {headroom:.1} GB of headroom: close other programs, or {}", self.way_out(longest)));
+                warnings.push(format!(
+                    "only {headroom:.1} GB of headroom: close other programs, or {}",
+                    self.way_out(longest)
+                ));
             } else if self.fits(chosen) == Some(false) {
                 warnings.push(format!(
                     "{headroom:.1} GB of headroom are less than the {:.1} that {} should have",
@@ -368,7 +398,10 @@ impl Judge<'_> {
             ));
         }
         let main = chosen.plan.pools.iter().find(|pool| pool.pool == Pool::Main);
-        if let Some(missing) = main.and_then(|pool| chosen.plan.left(pool)).filter(|left| *left < 0 && self.on_devices()) {
+        if let Some(missing) = main
+            .and_then(|pool| chosen.plan.left(pool))
+            .filter(|left| *left < 0 && self.on_devices())
+        {
             warnings.push(format!("main memory lacks {:.1} GB", -(missing as f64) / GB));
         }
         if needs_key_guard(&self.footprint.meta) {
@@ -380,7 +413,11 @@ impl Judge<'_> {
         }
         if let Ok(resolved) = chosen.kv.resolve(&self.footprint.meta) {
             let notices = resolved.notices.iter();
-            warnings.extend(notices.filter(|notice| matches!(notice, KvNotice::SensitiveKeys { .. })).map(KvNotice::to_string));
+            warnings.extend(
+                notices
+                    .filter(|notice| matches!(notice, KvNotice::SensitiveKeys { .. }))
+                    .map(KvNotice::to_string),
+            );
         }
         let trained = self.footprint.meta.n_ctx_train;
         if trained > 0 && self.request.n_ctx > trained && self.footprint.meta.architecture != "unknown" {
@@ -408,4 +445,3 @@ impl Judge<'_> {
         }
     }
 }
-

@@ -102,9 +102,15 @@ mod tests {
     #[test]
     fn an_unknown_level_names_the_nearest_and_all() {
         let message = "turbo5".parse::<Level>().unwrap_err().to_string();
-        assert!(message.contains("did you mean turbo") && message.contains("q4_0"), "{message}");
+        assert!(
+            message.contains("did you mean turbo") && message.contains("q4_0"),
+            "{message}"
+        );
         let message = "excellent".parse::<Level>().unwrap_err().to_string();
-        assert!(!message.contains("did you mean") && message.contains("turbo4, turbo3"), "{message}");
+        assert!(
+            !message.contains("did you mean") && message.contains("turbo4, turbo3"),
+            "{message}"
+        );
         assert_eq!("Turbo3".parse::<Level>().unwrap(), Level::Turbo3);
     }
 }

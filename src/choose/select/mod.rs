@@ -4,8 +4,6 @@
 mod hardware;
 mod judge;
 mod level;
-#[cfg(test)]
-mod tests;
 
 pub use hardware::{GpuHardware, Hardware};
 pub use judge::select;
