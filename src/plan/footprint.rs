@@ -22,10 +22,13 @@ impl Footprint {
     /// # Errors
     /// [`Error::Load`] for a file that is no model; as [`from_model`](Self::from_model).
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
-        Self::open(path, GpuLayers::All).map(|(footprint, _)| footprint)
+        let (mut footprint, model) = Self::open(path, GpuLayers::All)?;
+        footprint.survey(&model)?;
+        Ok(footprint)
     }
 
-    /// [`read`](Self::read) that keeps the model, without its weights, to [`learn`](Self::learn) more from.
+    /// [`read`](Self::read) that keeps the model, without its weights, to [`learn`](Self::learn) more from. No scratch buffers are
+    /// known yet.
     ///
     /// # Errors
     /// As `read`.
@@ -36,16 +39,22 @@ impl Footprint {
             .gpu_layers(gpu_layers)
             .metadata_only(true)
             .load()?;
-        let footprint = Self::from_model(&model)?;
+        let footprint = Self::bare(&model)?;
         Ok((footprint, model))
     }
 
-    /// From a model that was loaded with [`metadata_only`](crate::ModelBuilder::metadata_only). The engine plans a few contexts to
-    /// learn what scratch buffers they need: milliseconds each.
+    /// From a model that was loaded with [`metadata_only`](crate::ModelBuilder::metadata_only), [`survey`](Self::survey) included.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a model that has its weights, or whose shape is absurd; the engine's.
     pub fn from_model(model: &Model) -> Result<Self> {
+        let mut footprint = Self::bare(model)?;
+        footprint.survey(model)?;
+        Ok(footprint)
+    }
+
+    /// All but scratch buffers.
+    fn bare(model: &Model) -> Result<Self> {
         let meta = model.meta().clone();
         if meta.layers.len() > MAX_LAYERS as usize || meta.layers.len() != meta.n_layer_all as usize {
             return Err(Error::Invalid(format!(
@@ -57,7 +66,7 @@ impl Footprint {
         }
         let bytes = model.tensor_bytes()?;
         let vocabulary = u64::from(meta.n_vocab).saturating_mul(VOCABULARY_ENTRY);
-        let mut footprint = Self {
+        Ok(Self {
             weights: Weights {
                 input: bytes.input,
                 layers: bytes.layers,
@@ -69,11 +78,19 @@ impl Footprint {
             draft: None,
             program: program_bytes().saturating_add(vocabulary),
             meta,
-        };
-        let largest = footprint.meta.n_ctx_train.clamp(FIRST_CONTEXT, LAST_CONTEXT);
+        })
+    }
+
+    /// Has the engine plan a few contexts up to the length the model was trained for, with f16, q8_0 and turbo4 caches, so that any
+    /// context can be planned: milliseconds each.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn survey(&mut self, model: &Model) -> Result<()> {
+        let largest = self.meta.n_ctx_train.clamp(FIRST_CONTEXT, LAST_CONTEXT);
         for ty in [KvType::F16, KvType::Q8_0, KvType::Turbo4] {
             let kv = KvCacheConfig::uniform(ty);
-            if kv.resolve(&footprint.meta).is_err() {
+            if kv.resolve(&self.meta).is_err() {
                 continue;
             }
             let mut n_ctx = FIRST_CONTEXT;
@@ -83,14 +100,14 @@ impl Footprint {
                     kv: kv.clone(),
                     ..Setup::default()
                 };
-                footprint.learn(model, &setup)?;
+                self.learn(model, &setup)?;
                 if n_ctx >= largest {
                     break;
                 }
                 n_ctx *= 4;
             }
         }
-        Ok(footprint)
+        Ok(())
     }
 
     /// Asks the engine for the scratch buffers of one more setup, so that plans of it are exact.

@@ -16,6 +16,7 @@
 mod compute;
 mod estimate;
 mod footprint;
+mod measure;
 mod place;
 mod split;
 mod words;
@@ -28,6 +29,7 @@ use serde::Serialize;
 
 pub use compute::{Compute, ComputeShape, Measured};
 pub use estimate::Estimate;
+pub use measure::Allocated;
 pub use split::layer_pools;
 
 /// What planning has to know of a model: no file is open, no device is asked.

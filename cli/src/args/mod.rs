@@ -10,6 +10,7 @@ pub mod log;
 pub mod measure;
 pub mod needle;
 pub mod perplexity;
+pub mod plan;
 pub mod pool;
 pub mod prompts;
 pub mod report;
@@ -83,6 +84,8 @@ pub enum Command {
     Kv(KvArgs),
     /// Show what in a model file decides its memory: layers, heads, window, KV bytes per token for each type.
     Inspect(InspectArgs),
+    /// Say how much memory a model takes, by device and purpose, before any of it is taken. Exit code 1 if it does not fit.
+    Plan(plan::PlanArgs),
     /// Check this build: the codec's acceptance tests on this CPU and every device. Exit code 1 if one fails.
     Verify(VerifyArgs),
     /// Measure speed and memory over KV caches, with llama-bench's options and output.

@@ -9,6 +9,7 @@ pub mod list;
 pub mod model;
 pub mod needle;
 pub mod perplexity;
+pub mod plan;
 pub mod prompts;
 pub mod pull;
 pub mod report;
@@ -48,6 +49,7 @@ pub fn run(args: Args, origin: &Origin) -> Result<ExitCode> {
         Command::Serve(args) => serve::command::run(&args, origin),
         Command::Kv(args) => kv::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Gate(args) => gate::run(&args),
         Command::Ceiling(args) => ceiling::run(&args),
