@@ -131,11 +131,21 @@ pub const LONGEST_DEFAULT_CONTEXT: u32 = 131_072;
 /// A cache better than turbo4 may take at most one part in so many of a pool's memory.
 pub const AMPLE: u64 = 16;
 
-/// Bytes left free where nothing is said: 1 GiB, on small machines a sixteenth of the smallest pool.
-pub fn default_margin(machine: &Machine) -> u64 {
-    let pools = machine.pools();
-    let smallest = pools.iter().filter_map(|pool| pool.capacity.get()).min();
-    smallest.map_or(1 << 30, |bytes| (bytes / 16).min(1 << 30))
+/// Bytes left free in every pool where nothing is said: a sixteenth of the weights, which is three times what a plan may be off by,
+/// but at least 128 MiB and at most 1 GiB. It does not depend on the machine, so that more memory is always more room.
+pub fn default_margin(footprint: &Footprint) -> u64 {
+    margin_for(footprint.weights.total())
+}
+
+const fn margin_for(weights: u64) -> u64 {
+    let part = weights / 16;
+    if part < 128 << 20 {
+        128 << 20
+    } else if part > 1 << 30 {
+        1 << 30
+    } else {
+        part
+    }
 }
 
 /// Chooses what fits `machine` best for the model of `footprint`. Nothing is opened, asked or allocated.

@@ -5,7 +5,7 @@ use super::verdict::Outcome;
 use super::wishes::Wished;
 use super::{
     AMPLE, Advice, BASE_CONTEXT, DEFAULT_SLOTS, Decision, LONGEST_DEFAULT_CONTEXT, NoFit, Support, Wishes,
-    default_margin,
+    default_margin, margin_for,
 };
 use crate::GpuLayers;
 use crate::machine::{Fact, Machine, Pool};
@@ -55,7 +55,7 @@ impl<'a> Search<'a> {
             wishes,
             wished,
             considered,
-            margin: wishes.margin.unwrap_or_else(|| default_margin(machine)),
+            margin: wishes.margin.unwrap_or_else(|| default_margin(footprint)),
         }
     }
 
@@ -325,14 +325,23 @@ impl<'a> Search<'a> {
                     self.considered.possible[place.candidate].name
                 )
             }),
-            pool: short.name,
             need: short.need,
             capacity: short.capacity,
-            weights_that_fit: short.capacity.saturating_sub(short.need - short.weights),
+            weights_that_fit: self.weights_that_fit(&short),
+            pool: short.name,
             context,
             longest: longest.map(|place| place.n_ctx),
             rejected: self.all_too_large(context, n_slots, gpu_layers),
         }
+    }
+
+    /// What weights may take, with what is kept free for weights of that size.
+    fn weights_that_fit(&self, short: &Short) -> u64 {
+        let rest = short.need - short.weights - self.margin * short.pools;
+        let room = short.capacity.saturating_sub(rest);
+        let margin = |weights: u64| self.wishes.margin.unwrap_or_else(|| margin_for(weights)) * short.pools;
+        // what is kept free shrinks more slowly than the weights, so this converges from above
+        (0..16).fold(room, |weights, _| room.saturating_sub(margin(weights)))
     }
 
     /// The memory that does not suffice: of all pools together where layers may be spread, else the tightest.
@@ -342,6 +351,7 @@ impl<'a> Search<'a> {
             need: plan.taken(pool.pool).saturating_add(self.margin),
             weights: pool.share.weights,
             capacity: pool.capacity.get().unwrap_or(0),
+            pools: 1,
         };
         if !self.splits() {
             return plan.tightest().map(of).unwrap_or_default();
@@ -358,6 +368,7 @@ impl<'a> Search<'a> {
             need: plan.total().saturating_add(self.margin * own.len() as u64),
             weights: plan.pools.iter().map(|pool| pool.share.weights).sum(),
             capacity: own.iter().filter_map(|pool| pool.capacity.get()).sum(),
+            pools: own.len() as u64,
         }
     }
 
@@ -378,6 +389,8 @@ struct Short {
     need: u64,
     weights: u64,
     capacity: u64,
+    /// How many pools that is: each keeps something free.
+    pools: u64,
 }
 
 /// A cache that takes so little that a smaller one would free next to nothing.

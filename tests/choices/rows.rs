@@ -2,8 +2,8 @@
 //!
 //! How each row is derived. A token of f16 cache takes 160 KiB (27B), 128 KiB (8B), 320 KiB (70B), 32 KiB (1B), 384 KiB (heads of 96),
 //! 56 KiB (qwen2 7B) or 48 KiB (gpt-oss 20B); a type takes bits / 16 of that. Scratch of these estimated models, in each pool with
-//! layers: 337 MiB and 1 KiB per token (0.36 GiB at 32K, 0.39 at 64K, 0.45 at 128K). What is kept free: 1 GiB, or a sixteenth of
-//! the smallest pool if that is less. `need` is weights + cache + scratch + what is kept free.
+//! layers: 337 MiB and 1 KiB per token (0.36 GiB at 32K, 0.39 at 64K, 0.45 at 128K). What is kept free: a sixteenth of the
+//! weights, at most 1 GiB. `need` is weights + cache + scratch + what is kept free.
 
 use super::*;
 
@@ -148,7 +148,7 @@ const ROWS: [Row; 34] = [
         "8B",
         K32,
         NOTHING,
-        "4.58 + 0.33 + 0.31 kept free + 1024 tokens are more than the 5 GiB available",
+        "4.58 + 0.40 of scratch and program + 0.29 kept free are more than the 5 GiB available",
     ),
     row(
         "pc-gpu-24gb",
@@ -169,7 +169,7 @@ const ROWS: [Row; 34] = [
         "27B",
         K32,
         "turbo4, 32768 tokens, 32 layers",
-        "16.5 are more than 15.5: (15.5 - 0.97 - 0.36) / ((16.5 + 1.29) / 40) = 31 layers, and the output",
+        "16.5 are more than 15.5: (15.5 - 1 - 0.36) / ((16.5 + 1.29) / 40) = 31 layers, and the output",
     ),
     row(
         "pc-two-gpus",
@@ -203,29 +203,29 @@ const ROWS: [Row; 34] = [
         "pc-gpu-8gb",
         "8B",
         None,
-        "turbo4, 65280 tokens, all layers",
-        "(7.5 - 0.47 - 4.58 GiB - 341 MiB) / 34 KiB",
+        "turbo4, 70912 tokens, all layers",
+        "(7.5 - 0.29 - 4.58 GiB - 341 MiB) / 34 KiB",
     ),
     row(
         "pc-gpu-8gb",
         "8B",
         K128,
         "turbo4, 131072 tokens, 25 layers",
-        "need 9.6 with turbo4, 8.6 with turbo3 of 7.5: split. (7.5 - 0.47 - 0.45) / ((4.58 + 4.13) / 32) = 24 layers, and the output",
+        "need 9.4 with turbo4, 8.4 with turbo3 of 7.5: split. (7.5 - 0.29 - 0.45) / ((4.58 + 4.13) / 32) = 24 layers, and the output",
     ),
     row(
         "container-8gb",
         "8B",
         K128,
-        "turbo2@0, 118784 tokens, processor",
-        "of the 7.5 GiB that the limit leaves, 0.47 kept free: not even turbo2@0 fits, so the longest: 2104 MiB / 18.14 KiB",
+        "turbo2@0, 129280 tokens, processor",
+        "of the 7.5 GiB that the limit leaves, 0.29 kept free: not even turbo2@0 fits, so the longest: 2292 MiB / 18.14 KiB",
     ),
     row(
         "raspberry-pi-5-8gb",
         "8B",
         None,
-        "turbo4, 48640 tokens, processor",
-        "(7 - 0.44 - 4.58 GiB - 406 MiB) / 34.14 KiB",
+        "turbo4, 53248 tokens, processor",
+        "(7 - 0.29 - 4.58 GiB - 406 MiB) / 34.14 KiB",
     ),
     row(
         "pc-no-gpu-32gb",
