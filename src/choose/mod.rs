@@ -7,6 +7,7 @@
 mod candidate;
 mod nofit;
 mod quality;
+mod rejections;
 mod search;
 pub mod select;
 mod support;

@@ -4,6 +4,7 @@
 mod hardware;
 mod judge;
 mod level;
+mod words;
 
 pub use hardware::{GpuHardware, Hardware};
 pub use judge::select;

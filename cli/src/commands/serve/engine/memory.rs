@@ -2,9 +2,9 @@
 
 use crate::embedded;
 use crate::settings::{ModelSettings, human_bytes};
+use llama_turboquant::Error;
 use llama_turboquant::machine::Machine;
 use llama_turboquant::plan::{Footprint, MemoryPlan, Setup, Share};
-use llama_turboquant::Error;
 
 /// The memory plan of one model, loaded with certain settings.
 #[derive(Clone, Debug)]
