@@ -80,8 +80,8 @@ void      tq_model_free(tq_model * model);
 
 // Architecture, sizes, vocabulary ids, and per layer what the KV cache depends on (JSON).
 tq_status tq_model_describe(const tq_model * model, tq_text * json, tq_text * error);
-// Bytes of the tensors as their buffers hold them: {input, layers: [...], output, tied: embeddings that the output uses too}
-// (JSON). The model must have been loaded with no_alloc.
+// Bytes of the tensors as their buffers hold them: {input, layers: [...], output, tied: embeddings that the output uses too,
+// copied: of these a second copy, staged: what is held in another form or place than in the mapped file} (JSON). The model must have been loaded with no_alloc.
 tq_status tq_model_weights(const tq_model * model, tq_text * json, tq_text * error);
 // GGUF metadata as a JSON object of strings.
 tq_status tq_model_metadata(const tq_model * model, tq_text * json, tq_text * error);

@@ -18,6 +18,10 @@ pub struct TensorBytes {
     pub output: u64,
     /// Of the token embeddings, where the output uses them too; 0 where it has a matrix of its own.
     pub tied: u64,
+    /// Of these, what is held a second time in another form or place.
+    pub copied: u64,
+    /// Bytes in the file of the tensors that are held in another form or place than the mapped file.
+    pub staged: u64,
 }
 
 /// What a context would allocate.

@@ -27,6 +27,7 @@ pub use cancel::CancelToken;
 pub use context::{Context, ContextConfig, MemoryUse, Output};
 pub use dry::{DryUse, TensorBytes};
 pub use meta::{FimTokens, LayerMeta, ModelMeta, Pooling};
+pub(crate) use model::model_was_loaded;
 pub use model::{GpuLayers, Model, ModelBuilder, Token};
 pub use sequences::KvMemory;
 pub use state::SeqInfo;

@@ -14,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A vocabulary index.
 pub type Token = i32;
@@ -51,6 +52,14 @@ impl Drop for Inner {
         // SAFETY: `raw` came from `tq_model_load` and every context holds a clone of the `Arc`, so none is left.
         unsafe { sys::tq_model_free(self.raw.as_ptr()) }
     }
+}
+
+/// Whether this process has ever loaded weights.
+static WEIGHTS: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process has ever loaded a model with its weights: what it occupies is then more than the program.
+pub(crate) fn model_was_loaded() -> bool {
+    WEIGHTS.load(Ordering::Relaxed)
 }
 
 type Progress = Box<dyn FnMut(f32) -> ControlFlow<()> + Send>;
@@ -129,6 +138,7 @@ impl ModelBuilder {
             _ => load_error(failure.text),
         })?;
         let raw = NonNull::new(raw).ok_or_else(|| load_error("the engine returned nothing".into()))?;
+        WEIGHTS.fetch_or(!self.metadata_only, Ordering::Relaxed);
         let meta = match describe(raw) {
             Ok(meta) => meta,
             Err(error) => {

@@ -72,6 +72,8 @@ impl Footprint {
                 layers: vec![each; count],
                 output: rest,
                 tied: 0,
+                copied: 0,
+                staged: 0,
             },
             compute: Compute::Estimated,
             projector: 0,

@@ -2,7 +2,7 @@
 
 use super::compute::ComputeShape;
 use super::{Compute, Footprint, Measured, Setup, Weights};
-use crate::engine::{DryUse, heap};
+use crate::engine::{DryUse, heap, model_was_loaded};
 use crate::kv::{CacheShape, KvBytes, KvCacheConfig, KvType};
 use crate::{Backend, ContextConfig, DeviceKind, Error, GpuLayers, Model, Result, memory};
 use std::collections::BTreeMap;
@@ -72,11 +72,13 @@ impl Footprint {
                 layers: bytes.layers,
                 output: bytes.output,
                 tied: bytes.tied,
+                copied: bytes.copied,
+                staged: bytes.staged,
             },
             compute: Compute::Measured(Vec::new()),
             projector: 0,
             draft: None,
-            program: program_bytes().saturating_add(vocabulary),
+            program: program_bytes().saturating_add(ENGINE).saturating_add(vocabulary),
             meta,
         })
     }
@@ -129,6 +131,10 @@ impl Footprint {
         };
         let dry = model.plan_context(&config)?;
         self.compute.add(measured(shape, setup.n_ctx, dry)?);
+        if !model_was_loaded() {
+            // nothing but the program, this model's vocabulary and the engine's graphs
+            self.program = memory::resident().unwrap_or(0).saturating_add(FIRST_COMPUTATION);
+        }
         Ok(())
     }
 
@@ -181,6 +187,11 @@ impl Setup {
 /// Bytes that the engine keeps for each entry of a vocabulary: its text, its score, and the tables that find it
 /// (`docs/results/2026-11-21-memory.md`).
 const VOCABULARY_ENTRY: u64 = 200;
+
+/// Bytes that the engine has taken when it has planned its first context: code that was paged in, graphs and their tables. And
+/// what the first computation adds: more code, the threads' stacks, a second set of graphs. Measured: see there.
+const ENGINE: u64 = 5 << 20;
+const FIRST_COMPUTATION: u64 = 3 << 19;
 
 /// What this process occupied when it was first asked: before it loaded a model, if that came first.
 pub(super) fn program_bytes() -> u64 {

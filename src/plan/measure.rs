@@ -18,7 +18,8 @@ pub struct Allocated {
 
 impl Allocated {
     /// Creates the context of `setup` on a loaded model, computes as many tokens as it has cells, and looks at what that took.
-    /// Takes as long as a prompt of that length.
+    /// Takes as long as a prompt of that length. The engine reserves room for the scores of a whole ubatch, which only a setup that
+    /// asks for them (`n_outputs` of `n_ubatch`) touches: a process that asks for one at a time is seen to occupy less.
     ///
     /// # Errors
     /// As [`Context::new`] and [`Context::decode`].
@@ -47,7 +48,7 @@ impl Allocated {
     }
 }
 
-/// Computes tokens until every cell holds one.
+/// Computes tokens until every cell holds one, a ubatch at a time.
 fn fill(context: &mut Context, setup: &Setup) -> Result<()> {
     let n_vocab = context.model().meta().n_vocab.max(1);
     let each = if setup.kv.unified {
@@ -58,12 +59,12 @@ fn fill(context: &mut Context, setup: &Setup) -> Result<()> {
     for slot in 0..setup.n_slots {
         let mut done = 0;
         while done < each {
-            let count = (each - done).min(context.n_batch());
+            let count = (each - done).min(setup.n_ubatch);
             let mut batch = Batch::new(count as usize);
             for position in done..done + count {
                 let token = (position.wrapping_mul(7919).wrapping_add(slot)) % n_vocab;
-                let last = position + 1 == each;
-                batch.push(token.cast_signed(), position.cast_signed(), slot.cast_signed(), last);
+                let asks = position + setup.n_outputs >= done + count;
+                batch.push(token.cast_signed(), position.cast_signed(), slot.cast_signed(), asks);
             }
             context.decode(&batch)?;
             done += count;

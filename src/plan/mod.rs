@@ -60,6 +60,10 @@ pub struct Weights {
     pub output: u64,
     /// Of the token embeddings, where the output uses them too: a device with memory of its own gets a copy.
     pub tied: u64,
+    /// Of these, what main memory holds twice when the output stays there: kernels of the CPU want them in another form.
+    pub copied: u64,
+    /// Bytes in the file of the tensors that main memory holds in another form than the file, where all of them stay there.
+    pub staged: u64,
 }
 
 impl Weights {
@@ -89,6 +93,8 @@ pub struct Setup {
     pub gpu_layers: GpuLayers,
     /// Bytes to be left free in every pool.
     pub margin: u64,
+    /// The file is mapped, not read.
+    pub mmap: bool,
 }
 
 impl Default for Setup {
@@ -109,6 +115,7 @@ impl Setup {
             draft_kv: None,
             gpu_layers,
             margin: 0,
+            mmap: true,
         }
     }
 }
@@ -174,6 +181,9 @@ pub struct MemoryPlan {
     pub cache: KvBytes,
     /// Bytes to be left free in every pool.
     pub margin: u64,
+    /// Pages of the mapped file whose content lies elsewhere too: the process is seen to occupy them in main memory, and the system
+    /// takes them back when somebody needs memory. Not part of any share.
+    pub reclaimable: u64,
     /// The context it is for.
     pub n_ctx: u32,
     /// Sequences.

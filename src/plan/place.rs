@@ -1,7 +1,7 @@
 //! From a footprint, a setup and the facts of a machine to bytes per pool: pure arithmetic.
 
 use super::compute::{ComputeShape, Scratch};
-use super::{Footprint, MemoryPlan, PoolPlan, Setup, Share, layer_pools};
+use super::{Footprint, MemoryPlan, PoolPlan, Setup, Share, Weights, layer_pools};
 use crate::kv::{KvBytes, KvCacheConfig};
 use crate::machine::{Machine, Pool, PoolFacts};
 use crate::{Error, Result};
@@ -55,7 +55,13 @@ impl MemoryPlan {
                 shares.add(pool, |share| &mut share.draft, share.total());
             }
         }
+        let reclaimable = if setup.mmap {
+            reclaimable(&footprint.weights, &shares, &pools)
+        } else {
+            0
+        };
         Ok(Self {
+            reclaimable,
             pools: pools
                 .into_iter()
                 .filter_map(|pool| {
@@ -82,6 +88,12 @@ impl MemoryPlan {
     pub fn model_bytes(&self) -> u64 {
         let program: u64 = self.pools.iter().map(|pool| pool.share.program).sum();
         self.total().saturating_sub(program)
+    }
+
+    /// What the process is seen to occupy of main memory at its peak: what is taken there, and the pages of the file that nobody
+    /// has asked back.
+    pub fn peak_resident(&self) -> u64 {
+        self.taken(Pool::Main).saturating_add(self.reclaimable)
     }
 
     /// What is taken in one pool, that of pools that lie within it included.
@@ -130,6 +142,17 @@ fn pool_plan(facts: PoolFacts, share: Share) -> PoolPlan {
     }
 }
 
+/// What stays mapped of the file though it was copied: to cards, or to another form for the CPU.
+fn reclaimable(weights: &Weights, shares: &Shares, pools: &[PoolFacts]) -> u64 {
+    let of = |pool: &Pool| shares.0.get(pool).map_or(0, |share| share.weights);
+    let cards = pools
+        .iter()
+        .filter(|facts| facts.pool != Pool::Main && facts.within.is_none());
+    let on_cards = cards.fold(0_u64, |sum, facts| sum.saturating_add(of(&facts.pool)));
+    let main_part = of(&Pool::Main) as f64 / weights.total().max(1) as f64;
+    on_cards.saturating_add((weights.staged as f64 * main_part.min(1.0)) as u64)
+}
+
 fn check(setup: &Setup) -> Result<()> {
     let refuse = |text: String| Err(Error::Invalid(text));
     if setup.n_ctx == 0 || setup.n_ctx > i32::MAX as u32 {
@@ -172,7 +195,9 @@ fn place(
     }
     shares.add(output, |share| &mut share.weights, weights.output);
     let shares_memory = |pool: Pool| pools.iter().any(|facts| facts.pool == pool && facts.within.is_some());
-    if output != Pool::Main && !shares_memory(output) {
+    if output == Pool::Main {
+        shares.add(output, |share| &mut share.weights, weights.copied);
+    } else if !shares_memory(output) {
         shares.add(output, |share| &mut share.weights, weights.tied);
     }
 

@@ -73,9 +73,14 @@ fn report(args: &PlanArgs) -> Result<Report> {
         n_ctx,
         kv: cache(&settings, &model)?,
         margin,
+        mmap: engine.mmap,
         ..Setup::of(&settings.context, engine.gpu_layers)
     };
     setup.n_ubatch = setup.n_ubatch.min(n_ctx.max(256));
+    if args.measure {
+        // all that is reserved is to be touched
+        setup.n_outputs = setup.n_ubatch;
+    }
     footprint.learn(&model, &setup)?;
     if let Some(file) = &args.draft {
         let (mut draft, model) = Footprint::open(file, engine.gpu_layers).context("--draft")?;

@@ -3,7 +3,6 @@
 use super::{Report, advice};
 use crate::report::table;
 use crate::settings::human_bytes;
-use llama_turboquant::machine::Pool;
 use llama_turboquant::plan::{Allocated, MemoryPlan, Share};
 use serde_json::{Value, json};
 
@@ -85,7 +84,7 @@ fn pairs(plan: &MemoryPlan, measured: &Allocated) -> Vec<(&'static str, u64, Opt
             held(&buffers.kv),
         ),
         ("scratch", sum(|share| share.compute), held(&buffers.compute)),
-        ("process, at its peak", plan.taken(Pool::Main), measured.peak_resident),
+        ("process, at its peak", plan.peak_resident(), measured.peak_resident),
     ]
 }
 
@@ -156,6 +155,7 @@ pub(super) fn json(report: &Report) -> Value {
         "exact": plan.exact,
         "total": plan.total(),
         "margin": plan.margin,
+        "reclaimable": plan.reclaimable,
         "cache": plan.cache,
         "pools": pools,
         "advice": advice::sentences(report),

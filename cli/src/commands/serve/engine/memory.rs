@@ -32,6 +32,7 @@ impl Plan {
             let setup = Setup {
                 n_ctx,
                 kv,
+                mmap: engine.mmap,
                 ..Setup::of(context, engine.gpu_layers)
             };
             match footprint.learn(&model, &setup) {
