@@ -16,6 +16,7 @@ pub mod pool;
 mod projector;
 pub mod prompts;
 pub mod report;
+pub mod select;
 pub mod sensitivity;
 pub mod serve;
 pub mod session;
@@ -96,6 +97,8 @@ pub enum Command {
     Perplexity(perplexity::PerplexityArgs),
     /// Find which layers and which side, K or V, need the bits, and make a layer map of a given size.
     Sensitivity(sensitivity::SensitivityArgs),
+    /// Say which level of KV cache compression fits a machine, and why.
+    Select(select::SelectArgs),
     /// Find the longest context before memory refuses, by plan and by trial, for each cache.
     Ceiling(ceiling::CeilingArgs),
     /// Ship or stop: everything a cache must reach against f16, as a table. Exit code 0 pass, 1 fail, 2 stop.

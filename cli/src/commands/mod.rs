@@ -16,6 +16,7 @@ pub mod report;
 pub mod rm;
 pub mod run;
 mod run_images;
+pub mod select;
 pub mod sensitivity;
 pub mod serve;
 pub mod session;
@@ -53,6 +54,7 @@ pub fn run(args: Args, origin: &Origin) -> Result<ExitCode> {
         Command::Verify(args) => verify::run(&args),
         Command::Gate(args) => gate::run(&args),
         Command::Ceiling(args) => ceiling::run(&args),
+        Command::Select(args) => select::run(&args),
         Command::Sensitivity(args) => sensitivity::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Report(args) => report::run(&args),
