@@ -8,6 +8,7 @@ pub mod hub;
 pub mod interrupt;
 pub mod measuring;
 pub mod options;
+pub mod profile;
 pub mod report;
 pub mod settings;
 pub mod store;

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod ceiling;
+pub mod doctor;
 pub mod gate;
 pub mod inspect;
 pub mod kv;
@@ -9,6 +10,7 @@ pub mod list;
 pub mod model;
 pub mod needle;
 pub mod perplexity;
+pub mod profile;
 pub mod prompts;
 pub mod pull;
 pub mod report;
@@ -57,6 +59,8 @@ pub fn run(args: Args, origin: &Origin) -> Result<ExitCode> {
         Command::Prompts(args) => prompts::run(&args),
         Command::Needle(args) => needle::run(&args),
         Command::Session(args) => session::run(&args),
+        Command::Profile(args) => profile::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Model(args) => model::run(&args),
         Command::Pull(args) => pull::run(&args),
         Command::List(args) => list::run(&args),
