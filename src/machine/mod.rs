@@ -1,10 +1,19 @@
 //! What a machine has: memory, limits, graphics devices, cores. Facts come from the machine or from a file
 //! (`--facts`), and everything that is decided from them is a pure function of [`Machine`].
 
+mod cgroup;
+mod chips;
+mod detect;
 mod fact;
+mod file;
+mod gpus;
+mod pools;
+mod size;
 
 pub use fact::Fact;
+pub use pools::PoolFacts;
 use serde::{Deserialize, Serialize};
+pub use size::parse_size;
 
 /// The facts about one machine. Sizes are bytes, bandwidths bytes per second.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,4 +93,47 @@ pub enum Pool {
     Main,
     /// The memory of this entry of [`Machine::gpus`].
     Gpu(usize),
+}
+
+#[cfg(test)]
+pub(crate) mod test_machines {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    /// A machine with no graphics device; sizes in GiB.
+    pub(crate) fn machine(total: u64, available: u64) -> Machine {
+        let none = || Fact::unknown("made up for a test");
+        Machine {
+            label: String::new(),
+            os: "linux".into(),
+            arch: "x86_64".into(),
+            chip: Fact::unknown("made up for a test"),
+            cores: Fact::Known(8),
+            memory: MainMemory {
+                total: Fact::Known(total * GIB),
+                available: Fact::Known(available * GIB),
+                limit: Fact::Known(None),
+                limit_used: Fact::Known(0),
+                swap_total: none(),
+                swap_used: none(),
+                bandwidth: none(),
+            },
+            gpus: Vec::new(),
+            sources: vec!["made up for a test".into()],
+        }
+    }
+
+    /// A device of the engine with this much memory, all free; GiB.
+    pub(crate) fn gpu(device: &str, kind: GpuMemory, size: u64) -> Gpu {
+        Gpu {
+            name: format!("{device} of a test"),
+            device: Some(device.into()),
+            kind,
+            total: Fact::Known(size * GIB),
+            free: Fact::Known(size * GIB),
+            bandwidth: Fact::unknown("made up for a test"),
+            source: "test".into(),
+        }
+    }
 }
