@@ -3,6 +3,8 @@
 
 pub mod args;
 pub mod commands;
+pub mod decide;
+pub mod doctor;
 pub mod embedded;
 pub mod hub;
 pub mod interrupt;

@@ -347,10 +347,14 @@ impl<'a> Layers<'a> {
     /// A profile. What a layer above says otherwise is noted, because the profile's clients go by the profile.
     fn profile(&mut self, said: Settings, path: &Path, origin: &mut Origin) {
         let source = Source::Profile(path.to_owned());
-        origin.notes.extend(said.notes.into_iter().map(|note| format!("{source}: {note}")));
+        origin
+            .notes
+            .extend(said.notes.into_iter().map(|note| format!("{source}: {note}")));
         for (long, value) in said.options {
             if let Some(instead) = self.said_above(&long, &value) {
-                origin.notes.push(format!("{source}: its --{long} {value} is not used: {instead}"));
+                origin
+                    .notes
+                    .push(format!("{source}: its --{long} {value} is not used: {instead}"));
             }
             self.set(&long, vec![value], source.clone());
         }

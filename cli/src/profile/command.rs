@@ -150,7 +150,10 @@ fn options(words: Vec<OsString>, serve: &Command, settings: &mut Settings) -> Re
     for (flag, so) in rewritten.settled {
         settings.notes.push(format!("{flag} changes nothing: {so}"));
     }
-    let mut words = rewritten.args.into_iter().map(|word| word.to_string_lossy().into_owned());
+    let mut words = rewritten
+        .args
+        .into_iter()
+        .map(|word| word.to_string_lossy().into_owned());
     while let Some(word) = words.next() {
         let (name, joined) = match word.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
@@ -228,7 +231,10 @@ mod tests {
 
     #[test]
     fn a_command_for_ollama_has_its_address_there() {
-        let server = Server { ollama: true, ..server() };
+        let server = Server {
+            ollama: true,
+            ..server()
+        };
         let read = settings(&server.command().unwrap(), &serve()).unwrap();
         assert_eq!(read.get("ollama"), Some("true"));
         assert_eq!(read.get("ollama-host"), Some("[::1]:9000"));

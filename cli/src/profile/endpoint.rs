@@ -78,7 +78,9 @@ impl Endpoint {
     pub fn listens(&self) -> Result<(&str, u16)> {
         let host = self.bare_host();
         if self.tls {
-            bail!("{self} is https: --ssl-key-file and --ssl-cert-file, or the proxy before the server, are yours to set");
+            bail!(
+                "{self} is https: --ssl-key-file and --ssl-cert-file, or the proxy before the server, are yours to set"
+            );
         }
         if host == "localhost" {
             return Ok(("127.0.0.1", self.port));

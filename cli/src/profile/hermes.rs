@@ -85,7 +85,9 @@ pub(super) fn settings(text: &str, serve: &Command) -> Result<Settings> {
         );
     }
     if !turboquant.enabled {
-        bail!("turboquant.enabled is false, so there is nothing to start with; leave --profile out, or write the profile anew");
+        bail!(
+            "turboquant.enabled is false, so there is nothing to start with; leave --profile out, or write the profile anew"
+        );
     }
     let mut settings = turboquant.settings(("context.max_tokens", max_tokens), serve)?;
     if max_tokens < AGENT_CONTEXT.into() {

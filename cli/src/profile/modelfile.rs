@@ -31,7 +31,13 @@ const PARAMETERS: [(&str, &str); 10] = [
 /// Whether a text begins as a Modelfile does.
 pub(super) fn looks_like(text: &str) -> bool {
     const INSTRUCTIONS: [&str; 7] = [
-        "FROM", "PARAMETER", "SYSTEM", "TEMPLATE", "LICENSE", "ADAPTER", "MESSAGE",
+        "FROM",
+        "PARAMETER",
+        "SYSTEM",
+        "TEMPLATE",
+        "LICENSE",
+        "ADAPTER",
+        "MESSAGE",
     ];
     let mut lines = text.lines().map(str::trim);
     let first = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
@@ -75,7 +81,9 @@ pub(super) fn text(profile: &Profile) -> Result<String> {
 pub(super) fn settings(text: &str, serve: &Command) -> Result<Settings> {
     let comment = |prefix: &str| {
         let mut lines = text.lines();
-        lines.find_map(|line| line.trim().strip_prefix(prefix.trim_end())).map(str::trim)
+        lines
+            .find_map(|line| line.trim().strip_prefix(prefix.trim_end()))
+            .map(str::trim)
     };
     let version = comment(VERSION_LINE);
     let version = version.map(|text| text.parse().with_context(|| format!("version `{text}` is no number")));

@@ -75,7 +75,11 @@ mod tests {
         let path = dir.path().join("a/b/profile.yaml");
         assert_eq!(write(&path, "x: 1\n", false).unwrap(), Outcome::Written);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "x: 1\n");
-        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
+        assert_eq!(
+            std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
     }
 
     #[test]
@@ -102,7 +106,12 @@ mod tests {
     fn a_folder_is_no_place_for_a_profile() {
         let dir = tempfile::tempdir().unwrap();
         for force in [false, true] {
-            assert!(write(dir.path(), "x", force).unwrap_err().to_string().contains("no file"));
+            assert!(
+                write(dir.path(), "x", force)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("no file")
+            );
         }
     }
 

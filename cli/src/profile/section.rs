@@ -70,7 +70,9 @@ impl Section {
             (true, Some(other), None) => bail!(
                 "turboquant.kv_type is {other}; it must be turbo2, turbo3 or turbo4, and others belong into type_k and type_v"
             ),
-            (true, None, _) => bail!("turboquant.enabled is true, and turboquant.kv_type does not say which turbo type"),
+            (true, None, _) => {
+                bail!("turboquant.enabled is true, and turboquant.kv_type does not say which turbo type")
+            }
             (false, Some(ty), _) => bail!("it contradicts itself: turboquant.enabled is false, and kv_type is {ty}"),
             _ => {}
         }
@@ -78,8 +80,16 @@ impl Section {
             own.or(turbo)
                 .with_context(|| format!("turboquant.{name} is missing, and there is no kv_type to stand for it"))
         };
-        settings.agree("turboquant.type_k", "cache-type-k", &side(self.type_k, "type_k")?.to_string())?;
-        settings.agree("turboquant.type_v", "cache-type-v", &side(self.type_v, "type_v")?.to_string())?;
+        settings.agree(
+            "turboquant.type_k",
+            "cache-type-k",
+            &side(self.type_k, "type_k")?.to_string(),
+        )?;
+        settings.agree(
+            "turboquant.type_v",
+            "cache-type-v",
+            &side(self.type_v, "type_v")?.to_string(),
+        )?;
         let mode = self.layer_adaptive.to_string();
         settings.agree("turboquant.layer_adaptive", "layer-adaptive", &mode)?;
         settings.agree(n_ctx.0, "ctx-size", &n_ctx.1.to_string())?;

@@ -15,7 +15,9 @@ impl Settings {
     /// The value of an option.
     pub fn get(&self, option: &str) -> Option<&str> {
         let mut options = self.options.iter();
-        options.find(|(name, _)| name == option).map(|(_, value)| value.as_str())
+        options
+            .find(|(name, _)| name == option)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Adds what the field `field` of the profile says about `option`.
@@ -34,10 +36,11 @@ impl Settings {
     }
 }
 
-/// Types have several spellings.
+/// Types and the local host have several spellings.
 fn same(option: &str, one: &str, other: &str) -> bool {
     if option.starts_with("cache-type") {
         return one.eq_ignore_ascii_case(other);
     }
-    one == other
+    let host = |name: &str| if name == "localhost" { "127.0.0.1" } else { name }.to_owned();
+    one == other || (option == "host" && host(one) == host(other))
 }
