@@ -80,6 +80,9 @@ void      tq_model_free(tq_model * model);
 
 // Architecture, sizes, vocabulary ids, and per layer what the KV cache depends on (JSON).
 tq_status tq_model_describe(const tq_model * model, tq_text * json, tq_text * error);
+// Bytes of the tensors as their buffers hold them: {input, layers: [...], output, tied: embeddings that the output uses too}
+// (JSON). The model must have been loaded with no_alloc.
+tq_status tq_model_weights(const tq_model * model, tq_text * json, tq_text * error);
 // GGUF metadata as a JSON object of strings.
 tq_status tq_model_metadata(const tq_model * model, tq_text * json, tq_text * error);
 
@@ -141,6 +144,11 @@ const float * tq_context_rank(tq_context * context, int32_t seq);
 // Bytes allocated, by buffer type: {kv: {name: bytes} (K, V, rotations and recurrent states), compute: {...},
 // model: {...}} (JSON).
 tq_status tq_context_memory(const tq_context * context, tq_text * json, tq_text * error);
+
+// What a context with these settings would allocate; nothing of it is. The model must have been loaded with no_alloc.
+// As tq_context_memory, and: work (bytes for the CPU's threads at the largest and at the smallest batch, whichever is
+// more), output_row (bytes of one row of what comes out) (JSON).
+tq_status tq_context_plan(tq_model * model, const tq_context_params * params, tq_text * json, tq_text * error);
 
 // p0 < 0: from the start; p1 < 0: to the end.
 bool      tq_context_seq_remove(tq_context * context, int32_t seq, int32_t p0, int32_t p1);

@@ -38,54 +38,88 @@ llama_memory_t memory_of(const tq_context * context) {
     return llama_get_memory(context->raw.get());
 }
 
+// An engine context with these settings; of a model without weights it plans its memory and allocates no cache.
+llama_context * make_context(const tq_model & model, const tq_context_params & p) {
+    if (p.n_layer_types != model.raw->hparams.n_layer_all) {
+        throw tq::failure(TQ_INVALID, "cache types for " + std::to_string(p.n_layer_types) + " layers, the model has " +
+                std::to_string(model.raw->hparams.n_layer_all));
+    }
+    bool quantized = false;
+    for (uint32_t i = 0; i < 2*p.n_layer_types; i++) {
+        check_type(tq::not_null(p.layer_types, "layer_types")[i]);
+        quantized = quantized || ggml_is_quantized((ggml_type) p.layer_types[i]);
+    }
+    auto cp = llama_context_default_params();
+    cp.n_ctx           = p.n_ctx;
+    cp.n_batch         = p.n_batch;
+    cp.n_ubatch        = p.n_ubatch;
+    cp.n_seq_max       = p.n_seq_max;
+    cp.n_threads       = p.n_threads;
+    cp.n_threads_batch = p.n_threads_batch;
+    // every layer's type comes from the scope below; these only satisfy checks of one type against all layers
+    cp.type_k          = GGML_TYPE_F16;
+    cp.type_v          = GGML_TYPE_F16;
+    // "auto" might turn flash attention off and the V cache around; quantized V cannot follow
+    cp.flash_attn_type = quantized ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_AUTO;
+    cp.kv_unified      = p.kv_unified;
+    cp.swa_full        = p.swa_full;
+    cp.offload_kqv     = p.offload_kv;
+    cp.embeddings      = p.embeddings;
+    // pooling is arithmetic on what comes out, which the caller does; only a classifier is part of the model
+    if (p.embeddings) {
+        cp.pooling_type = p.rank ? LLAMA_POOLING_TYPE_RANK : LLAMA_POOLING_TYPE_NONE;
+    }
+    cp.no_perf         = true;
+
+    tq::error_log log;
+    tq::abort_as_error aborts;
+    tq_kv_types_scope scope(p.layer_types, p.n_layer_types);
+    auto * context = llama_init_from_model(model.raw, cp);
+    if (!context) {
+        throw tq::failure(TQ_ENGINE, log.text().empty() ? "the engine gave no reason" : log.text());
+    }
+    return context;
+}
+
+// {kv, compute, model}: bytes by buffer type
+json memory_report(const llama_context * context) {
+    json kv = json::object(), compute = json::object(), model = json::object();
+    auto add = [](json & sums, ggml_backend_buffer_type_t buft, size_t bytes) {
+        if (bytes > 0) {
+            const char * name = ggml_backend_buft_name(buft);
+            sums[name] = sums.value(name, (size_t) 0) + bytes;
+        }
+    };
+    if (auto * memory = llama_get_memory(context)) {
+        for (const auto & [buft, bytes] : memory->memory_breakdown()) {
+            add(kv, buft, bytes);
+        }
+    }
+    for (const auto & [buft, data] : llama_get_memory_breakdown(context)) {
+        add(compute, buft, data.compute);
+        add(model, buft, data.model);
+    }
+    return { { "kv", kv }, { "compute", compute }, { "model", model } };
+}
+
+// Bytes the CPU backend takes on top of the scratch buffers, for its threads to work in: the most that a node of the graph
+// needs, as ggml_graph_plan counts it. Nodes of other devices count too, which can only be too much.
+size_t work_bytes(ggml_cgraph * graph, int32_t n_threads) {
+    return graph ? ggml_graph_plan(graph, n_threads, nullptr).work_size : 0;
+}
+
 } // namespace
 
 extern "C" tq_status tq_context_new(tq_model * model, const tq_context_params * params, tq_context ** out, tq_text * error) {
     return tq::guard(error, [&] {
         tq::not_null(model, "model");
         const auto & p = *tq::not_null(params, "params");
-        if (p.n_layer_types != model->raw->hparams.n_layer_all) {
-            throw tq::failure(TQ_INVALID, "cache types for " + std::to_string(p.n_layer_types) + " layers, the model has " +
-                    std::to_string(model->raw->hparams.n_layer_all));
+        if (model->raw->no_alloc()) {
+            throw tq::failure(TQ_INVALID, "the model was loaded without its weights, which is enough to plan and not to compute");
         }
-        bool quantized = false;
-        for (uint32_t i = 0; i < 2*p.n_layer_types; i++) {
-            check_type(tq::not_null(p.layer_types, "layer_types")[i]);
-            quantized = quantized || ggml_is_quantized((ggml_type) p.layer_types[i]);
-        }
-        auto cp = llama_context_default_params();
-        cp.n_ctx           = p.n_ctx;
-        cp.n_batch         = p.n_batch;
-        cp.n_ubatch        = p.n_ubatch;
-        cp.n_seq_max       = p.n_seq_max;
-        cp.n_threads       = p.n_threads;
-        cp.n_threads_batch = p.n_threads_batch;
-        // every layer's type comes from the scope below; these only satisfy checks of one type against all layers
-        cp.type_k          = GGML_TYPE_F16;
-        cp.type_v          = GGML_TYPE_F16;
-        // "auto" might turn flash attention off and the V cache around; quantized V cannot follow
-        cp.flash_attn_type = quantized ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_AUTO;
-        cp.kv_unified      = p.kv_unified;
-        cp.swa_full        = p.swa_full;
-        cp.offload_kqv     = p.offload_kv;
-        cp.embeddings      = p.embeddings;
-        // pooling is arithmetic on what comes out, which the caller does; only a classifier is part of the model
-        if (p.embeddings) {
-            cp.pooling_type = p.rank ? LLAMA_POOLING_TYPE_RANK : LLAMA_POOLING_TYPE_NONE;
-        }
-        cp.no_perf         = true;
-
         auto context = std::make_unique<tq_context>();
         context->model = model;
-        tq::error_log log;
-        tq::abort_as_error aborts;
-        {
-            tq_kv_types_scope scope(p.layer_types, p.n_layer_types);
-            context->raw.reset(llama_init_from_model(model->raw, cp));
-        }
-        if (!context->raw) {
-            throw tq::failure(TQ_ENGINE, log.text().empty() ? "the engine gave no reason" : log.text());
-        }
+        context->raw.reset(make_context(*model, p));
         // one pool for the life of the context: without it ggml starts and joins threads for every graph
         auto tp = ggml_threadpool_params_default(std::max(p.n_threads, p.n_threads_batch));
         context->threads.reset(ggml_threadpool_new(&tp));
@@ -94,6 +128,31 @@ extern "C" tq_status tq_context_new(tq_model * model, const tq_context_params * 
         }
         llama_attach_threadpool(context->raw.get(), context->threads.get(), nullptr);
         *out = context.release();
+    });
+}
+
+extern "C" tq_status tq_context_plan(tq_model * model, const tq_context_params * params, tq_text * out, tq_text * error) {
+    return tq::guard(error, [&] {
+        tq::not_null(model, "model");
+        const auto & p = *tq::not_null(params, "params");
+        if (!model->raw->no_alloc()) {
+            throw tq::failure(TQ_INVALID, "planning needs a model that was loaded without its weights");
+        }
+        const std::unique_ptr<llama_context, tq_context::free_context> context(make_context(*model, p));
+        json report = memory_report(context.get());
+
+        // the largest batch is the graph that the engine reserved last; decoding splits the cache among threads instead
+        size_t work = work_bytes(context->get_gf_res_reserve()->get_gf(), p.n_threads_batch);
+        if (auto * memory = llama_get_memory(context.get())) {
+            tq::abort_as_error aborts;
+            const auto full = memory->init_full();
+            work = std::max(work, work_bytes(context->graph_reserve(p.n_seq_max, p.n_seq_max, p.n_seq_max, full.get(), true), p.n_threads));
+        }
+        report["work"] = work;
+        const auto & h = model->raw->hparams;
+        const size_t row = p.embeddings ? h.n_embd_out() : llama_vocab_n_tokens(model->vocab());
+        report["output_row"] = sizeof(float)*row;
+        tq::put_text(out, report.dump());
     });
 }
 
@@ -190,25 +249,7 @@ extern "C" const float * tq_context_rank(tq_context * context, int32_t seq) {
 }
 
 extern "C" tq_status tq_context_memory(const tq_context * context, tq_text * out, tq_text * error) {
-    return tq::guard(error, [&] {
-        json kv = json::object(), compute = json::object(), model = json::object();
-        auto add = [](json & sums, ggml_backend_buffer_type_t buft, size_t bytes) {
-            if (bytes > 0) {
-                const char * name = ggml_backend_buft_name(buft);
-                sums[name] = sums.value(name, (size_t) 0) + bytes;
-            }
-        };
-        if (auto * memory = memory_of(tq::not_null(context, "context"))) {
-            for (const auto & [buft, bytes] : memory->memory_breakdown()) {
-                add(kv, buft, bytes);
-            }
-        }
-        for (const auto & [buft, data] : llama_get_memory_breakdown(context->raw.get())) {
-            add(compute, buft, data.compute);
-            add(model, buft, data.model);
-        }
-        tq::put_text(out, json { { "kv", kv }, { "compute", compute }, { "model", model } }.dump());
-    });
+    return tq::guard(error, [&] { tq::put_text(out, memory_report(tq::not_null(context, "context")->raw.get()).dump()); });
 }
 
 // ---- sequences ------------------------------------------------------------------------------------

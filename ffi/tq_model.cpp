@@ -166,6 +166,40 @@ extern "C" tq_status tq_model_describe(const tq_model * model, tq_text * out, tq
     });
 }
 
+extern "C" tq_status tq_model_weights(const tq_model * model, tq_text * out, tq_text * error) {
+    return tq::guard(error, [&] {
+        const auto & m = *tq::not_null(model, "model")->raw;
+        if (!m.no_alloc()) {
+            throw tq::failure(TQ_INVALID, "the sizes of tensors are read from a model that was loaded without its weights");
+        }
+        std::vector<size_t> layers(m.hparams.n_layer_all, 0);
+        size_t input = 0, output = 0, tied = 0;
+        bool head = false, embedded = false;
+        for (const auto & [name, tensor] : m.tensors_by_name) {
+            // as the buffer lays it out: repacked weights can be larger than in the file
+            const size_t bytes = tensor->buffer ? ggml_backend_buft_get_alloc_size(ggml_backend_buffer_get_type(tensor->buffer), tensor)
+                                                : ggml_nbytes(tensor);
+            unsigned layer = 0;
+            if (std::sscanf(name.c_str(), "blk.%u.", &layer) == 1 && layer < layers.size()) {
+                layers[layer] += bytes;
+            } else if (name == "token_embd.weight") {
+                // a device that computes the output has a copy of its own, under the same name
+                input += embedded ? 0 : bytes;
+                tied   = bytes;
+                embedded = true;
+            } else if (name.rfind("token_embd", 0) == 0) {
+                input += bytes;
+            } else if (name.rfind("per_layer_token_embd", 0) == 0 || name.rfind("position_embd", 0) == 0 || name.rfind("token_types", 0) == 0) {
+                input += bytes;
+            } else {
+                output += bytes;
+                head = head || name == "output.weight";
+            }
+        }
+        tq::put_text(out, json { { "input", input }, { "layers", layers }, { "output", output }, { "tied", head ? 0 : tied } }.dump());
+    });
+}
+
 extern "C" tq_status tq_model_metadata(const tq_model * model, tq_text * out, tq_text * error) {
     return tq::guard(error, [&] {
         json values = json::object();

@@ -39,6 +39,14 @@ pub fn resident() -> Option<u64> {
     this_process(sysinfo::Process::memory)
 }
 
+/// The most bytes of main memory that this process has occupied since it began, mapped files included; Linux tells.
+pub fn peak_resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
 /// Bytes of address space that this process has now.
 pub fn address_space() -> Option<u64> {
     this_process(sysinfo::Process::virtual_memory)

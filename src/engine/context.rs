@@ -110,7 +110,7 @@ impl Drop for Context {
 }
 
 impl ContextConfig {
-    fn shape(&self) -> CacheShape {
+    pub(super) fn shape(&self) -> CacheShape {
         CacheShape {
             n_ctx: self.n_ctx,
             n_ubatch: self.n_ubatch.min(self.n_batch),
@@ -120,8 +120,28 @@ impl ContextConfig {
         }
     }
 
+    /// The shim's form of it; `types` (two per layer of the model) must outlive the result.
+    pub(super) fn params(&self, types: &[i32]) -> sys::tq_context_params {
+        let as_i32 = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+        sys::tq_context_params {
+            n_ctx: self.n_ctx,
+            n_batch: self.n_batch,
+            n_ubatch: self.n_ubatch,
+            n_seq_max: self.n_seq_max,
+            n_threads: as_i32(self.n_threads),
+            n_threads_batch: as_i32(self.n_threads_batch),
+            layer_types: types.as_ptr(),
+            n_layer_types: u32::try_from(types.len() / 2).unwrap_or(0),
+            kv_unified: self.kv.unified,
+            swa_full: self.kv.swa_full,
+            offload_kv: self.kv.offload,
+            embeddings: self.output != Output::Logits,
+            rank: self.output == Output::Rank,
+        }
+    }
+
     /// Fills in what 0 stands for, and refuses what the engine could only assert on.
-    fn settle(mut self, model: &Model) -> Result<Self> {
+    pub(super) fn settle(mut self, model: &Model) -> Result<Self> {
         let refuse = |text: String| Err(Error::Invalid(text));
         if self.n_ctx == 0 {
             self.n_ctx = model.meta().n_ctx_train;
@@ -201,22 +221,7 @@ impl Context {
         }
 
         let types = layer_type_ids(model, &kv);
-        let as_i32 = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
-        let params = sys::tq_context_params {
-            n_ctx: config.n_ctx,
-            n_batch: config.n_batch,
-            n_ubatch: config.n_ubatch,
-            n_seq_max: config.n_seq_max,
-            n_threads: as_i32(config.n_threads),
-            n_threads_batch: as_i32(config.n_threads_batch),
-            layer_types: types.as_ptr(),
-            n_layer_types: meta.n_layer_all,
-            kv_unified: config.kv.unified,
-            swa_full: config.kv.swa_full,
-            offload_kv: config.kv.offload,
-            embeddings: config.output != Output::Logits,
-            rank: config.output == Output::Rank,
-        };
+        let params = config.params(&types);
         let mut raw = std::ptr::null_mut();
         // SAFETY: the model is alive and `self.model` keeps it so; `params` and the types it points to (two per layer of
         // the model) outlive the call, which copies them.
@@ -363,7 +368,7 @@ impl Context {
 }
 
 /// (K, V) engine type of every model layer; layers without a cache get f16, which nothing reads.
-fn layer_type_ids(model: &Model, kv: &ResolvedKv) -> Vec<i32> {
+pub(super) fn layer_type_ids(model: &Model, kv: &ResolvedKv) -> Vec<i32> {
     let meta = model.meta();
     let f16 = KvType::F16.layout(1).map_or(1, |layout| layout.id);
     let mut ids = vec![f16; 2 * meta.n_layer_all as usize];

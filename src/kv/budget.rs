@@ -35,12 +35,26 @@ pub struct KvBytes {
 impl KvBytes {
     /// K and V: what grows with the context.
     pub const fn cache(&self) -> u64 {
-        self.k + self.v
+        self.k.saturating_add(self.v)
     }
 
     /// All of it.
     pub const fn total(&self) -> u64 {
-        self.k + self.v + self.rotation + self.recurrent
+        self.k
+            .saturating_add(self.v)
+            .saturating_add(self.rotation)
+            .saturating_add(self.recurrent)
+    }
+
+    /// Both together.
+    #[must_use]
+    pub const fn plus(&self, other: &Self) -> Self {
+        Self {
+            k: self.k.saturating_add(other.k),
+            v: self.v.saturating_add(other.v),
+            rotation: self.rotation.saturating_add(other.rotation),
+            recurrent: self.recurrent.saturating_add(other.recurrent),
+        }
     }
 }
 
@@ -55,7 +69,7 @@ impl CacheShape {
         if self.unified {
             padded
         } else {
-            pad256(padded / self.n_seq_max as u64)
+            pad256(padded / if self.n_seq_max == 0 { 1 } else { self.n_seq_max as u64 })
         }
     }
 
@@ -86,27 +100,81 @@ fn rotation_width(ty: KvType, head_dim: u32, is_k: bool) -> u64 {
     u64::from(if is_k { widest } else { 64 })
 }
 
+/// Bytes that one layer of a context's memory takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerBytes {
+    /// The layer's number in the model.
+    pub layer: usize,
+    /// By purpose.
+    pub bytes: KvBytes,
+}
+
 impl ResolvedKv {
     /// Bytes the engine will allocate for these layers in a context of this shape.
     pub fn bytes(&self, meta: &ModelMeta, shape: &CacheShape) -> KvBytes {
-        let mut sum = KvBytes::default();
-        for types in &self.layers {
+        self.layer_bytes(meta, shape)
+            .iter()
+            .fold(KvBytes::default(), |sum, layer| sum.plus(&layer.bytes))
+    }
+
+    /// The same by layer: those with a KV cache first, then those with a recurrent state (a layer can have both). Numbers that
+    /// no machine could hold saturate.
+    pub fn layer_bytes(&self, meta: &ModelMeta, shape: &CacheShape) -> Vec<LayerBytes> {
+        let caches = self.layers.iter().map(|types| {
             let layer = &meta.layers[types.layer];
-            let cells = shape.cells(layer, meta) * shape.streams();
+            let cells = shape.cells(layer, meta).saturating_mul(shape.streams());
             let heads = u64::from(layer.n_head_kv);
             let side = |ty: KvType, head_dim: u32| {
+                let row = heads.saturating_mul(u64::from(head_dim));
                 ty.layout(head_dim)
-                    .map_or(0, |layout| layout.row_bytes(heads * u64::from(head_dim)) * cells)
+                    .map_or(0, |layout| layout.row_bytes(row).saturating_mul(cells))
             };
-            sum.k += side(types.k, layer.head_dim_k);
-            sum.rotation += 4 * rotation_width(types.k, layer.head_dim_k, true).pow(2);
+            let matrix = |ty: KvType, head_dim: u32, is_k: bool| 4 * rotation_width(ty, head_dim, is_k).pow(2);
+            let mut bytes = KvBytes {
+                k: side(types.k, layer.head_dim_k),
+                rotation: matrix(types.k, layer.head_dim_k, true),
+                ..KvBytes::default()
+            };
             if !meta.mla {
-                sum.v += side(types.v, layer.head_dim_v);
-                sum.rotation += 4 * rotation_width(types.v, layer.head_dim_v, false).pow(2);
+                bytes.v = side(types.v, layer.head_dim_v);
+                bytes.rotation += matrix(types.v, layer.head_dim_v, false);
             }
-        }
+            LayerBytes {
+                layer: types.layer,
+                bytes,
+            }
+        });
         let states = u64::from(shape.n_seq_max.max(1));
-        sum.recurrent = meta.layers.iter().map(|layer| layer.recurrent_bytes * states).sum();
-        sum
+        let recurrent = meta
+            .layers
+            .iter()
+            .enumerate()
+            .filter(|(_, layer)| layer.recurrent_bytes > 0);
+        let recurrent = recurrent.map(|(number, layer)| LayerBytes {
+            layer: number,
+            bytes: KvBytes {
+                recurrent: layer.recurrent_bytes.saturating_mul(states),
+                ..KvBytes::default()
+            },
+        });
+        caches.chain(recurrent).collect()
+    }
+
+    /// Cells of all caches together: those of full attention, and those of a sliding window where there are such layers.
+    pub fn cells(&self, meta: &ModelMeta, shape: &CacheShape) -> u64 {
+        let mut kinds: Vec<(bool, u64)> = self
+            .layers
+            .iter()
+            .map(|types| &meta.layers[types.layer])
+            .map(|layer| {
+                (
+                    meta.swa && layer.swa,
+                    shape.cells(layer, meta).saturating_mul(shape.streams()),
+                )
+            })
+            .collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds.iter().map(|(_, cells)| cells).sum()
     }
 }

@@ -124,12 +124,12 @@ impl fmt::Display for KvNotice {
 }
 
 /// Families whose K biases break rotated low-bit keys.
-pub(super) fn needs_key_guard(meta: &ModelMeta) -> bool {
+pub(crate) fn needs_key_guard(meta: &ModelMeta) -> bool {
     matches!(meta.architecture.as_str(), "qwen2" | "qwen2moe" | "qwen2vl")
 }
 
 /// Families that lose quality with any quantized K.
-pub(super) fn has_sensitive_keys(meta: &ModelMeta) -> bool {
+pub(crate) fn has_sensitive_keys(meta: &ModelMeta) -> bool {
     meta.architecture == "gpt-oss" || meta.architecture.starts_with("gemma4")
 }
 

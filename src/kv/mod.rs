@@ -9,9 +9,10 @@ mod policy;
 mod spec;
 mod types;
 
-pub use budget::{CacheShape, KvBytes};
+pub use budget::{CacheShape, KvBytes, LayerBytes};
 pub use config::{KvCacheConfig, LayerTypes, ResolvedKv};
 pub use guard::{KvIssue, KvNotice};
+pub(crate) use guard::{has_sensitive_keys, needs_key_guard};
 pub use map::{LayerMap, LayerPair};
 pub use policy::LayerPolicy;
 pub use spec::KvSpec;

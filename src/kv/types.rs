@@ -43,7 +43,7 @@ pub struct Layout {
 impl Layout {
     /// Bytes of a row of `values`, which must be a multiple of the block.
     pub const fn row_bytes(&self, values: u64) -> u64 {
-        values / self.block as u64 * self.bytes as u64
+        (values / self.block as u64).saturating_mul(self.bytes as u64)
     }
 
     /// Bits per value, scales included.

@@ -1,9 +1,36 @@
 //! How much memory a model takes in a given configuration, by device, before any of it is taken.
+//!
+//! ```no_run
+//! use llama_turboquant::machine::Machine;
+//! use llama_turboquant::plan::{Footprint, MemoryPlan, Setup};
+//!
+//! # fn main() -> llama_turboquant::Result<()> {
+//! let footprint = Footprint::read("model.gguf")?;
+//! let setup = Setup { n_ctx: 32_768, ..Setup::default() };
+//! let plan = MemoryPlan::new(&footprint, &setup, &Machine::detect()?)?;
+//! println!("{}", plan.describe());
+//! # Ok(())
+//! # }
+//! ```
 
-use crate::kv::{CacheShape, KvBytes, KvCacheConfig};
+mod compute;
+mod estimate;
+mod footprint;
+mod measure;
+mod place;
+mod split;
+mod words;
+
+use crate::engine::ContextConfig;
+use crate::kv::{KvBytes, KvCacheConfig};
 use crate::machine::{Fact, Pool};
-use crate::{GpuLayers, ModelMeta, Result};
+use crate::{GpuLayers, ModelMeta};
 use serde::Serialize;
+
+pub use compute::{Compute, ComputeShape, Measured};
+pub use estimate::Estimate;
+pub use measure::Allocated;
+pub use split::layer_pools;
 
 /// What planning has to know of a model: no file is open, no device is asked.
 #[derive(Debug, Clone)]
@@ -18,6 +45,8 @@ pub struct Footprint {
     pub projector: u64,
     /// A draft model for speculative decoding.
     pub draft: Option<Box<Footprint>>,
+    /// What the program occupies before it loads a model, its libraries and the model's vocabulary included.
+    pub program: u64,
 }
 
 /// Bytes of a model's tensors by where they go.
@@ -29,23 +58,16 @@ pub struct Weights {
     pub layers: Vec<u64>,
     /// Output norm and head: on the device once all layers are.
     pub output: u64,
+    /// Of the token embeddings, where the output uses them too: a device with memory of its own gets a copy.
+    pub tied: u64,
 }
 
-/// Bytes of scratch buffers as a function of the shape of a context.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub enum Compute {
-    /// From the engine's own plan of this model without allocation: `base + per_cell * cells` for a ubatch of `n_ubatch`.
-    Measured {
-        /// Tokens computed at once when it was measured.
-        n_ubatch: u32,
-        /// At no cells.
-        base: u64,
-        /// For each cell of a sequence.
-        per_cell: u64,
-    },
-    /// From the shapes alone, where there is no file.
-    Estimated,
+impl Weights {
+    /// All of them, each counted once.
+    pub fn total(&self) -> u64 {
+        let layers = self.layers.iter().fold(0_u64, |sum, bytes| sum.saturating_add(*bytes));
+        self.input.saturating_add(layers).saturating_add(self.output)
+    }
 }
 
 /// How a model is to be run.
@@ -57,12 +79,38 @@ pub struct Setup {
     pub n_slots: u32,
     /// Largest number of tokens computed at once.
     pub n_ubatch: u32,
+    /// Tokens of one batch that ask for what comes out (logits, embeddings): generation asks for one per slot.
+    pub n_outputs: u32,
     /// The KV cache.
     pub kv: KvCacheConfig,
-    /// The draft's KV cache.
+    /// The draft's KV cache; `None`: as the engine has it by default, f16.
     pub draft_kv: Option<KvCacheConfig>,
     /// Layers on devices.
     pub gpu_layers: GpuLayers,
+    /// Bytes to be left free in every pool.
+    pub margin: u64,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self::of(&ContextConfig::default(), GpuLayers::default())
+    }
+}
+
+impl Setup {
+    /// That of a context, with no margin and no draft. A context of 0 cells has to be settled first.
+    pub fn of(config: &ContextConfig, gpu_layers: GpuLayers) -> Self {
+        Self {
+            n_ctx: config.n_ctx,
+            n_slots: config.n_seq_max,
+            n_ubatch: config.n_ubatch.min(config.n_batch),
+            n_outputs: config.n_seq_max,
+            kv: config.kv.clone(),
+            draft_kv: None,
+            gpu_layers,
+            margin: 0,
+        }
+    }
 }
 
 /// Bytes by purpose in one pool of memory.
@@ -76,6 +124,8 @@ pub struct Share {
     pub recurrent: u64,
     /// Scratch.
     pub compute: u64,
+    /// Which position of which sequence each cell of the cache holds.
+    pub cells: u64,
     /// The projector.
     pub projector: u64,
     /// A draft model: weights, cache and scratch.
@@ -87,7 +137,14 @@ pub struct Share {
 impl Share {
     /// All of it.
     pub const fn total(&self) -> u64 {
-        self.weights + self.kv + self.recurrent + self.compute + self.projector + self.draft + self.program
+        self.weights
+            .saturating_add(self.kv)
+            .saturating_add(self.recurrent)
+            .saturating_add(self.compute)
+            .saturating_add(self.cells)
+            .saturating_add(self.projector)
+            .saturating_add(self.draft)
+            .saturating_add(self.program)
     }
 }
 
@@ -102,6 +159,10 @@ pub struct PoolPlan {
     pub share: Share,
     /// What may be taken.
     pub capacity: Fact<u64>,
+    /// Where `capacity` comes from, in words.
+    pub why: String,
+    /// Its memory is memory of that pool: what is taken here is taken there too.
+    pub within: Option<Pool>,
 }
 
 /// The plan of one configuration on one machine.
@@ -117,21 +178,6 @@ pub struct MemoryPlan {
     pub n_ctx: u32,
     /// Sequences.
     pub n_slots: u32,
-}
-
-impl Footprint {
-    /// The cache's bytes for `setup`.
-    ///
-    /// # Errors
-    /// A cache that this model cannot have.
-    pub fn cache(&self, setup: &Setup) -> Result<KvBytes> {
-        let shape = CacheShape {
-            n_ctx: setup.n_ctx,
-            n_ubatch: setup.n_ubatch,
-            n_seq_max: setup.n_slots,
-            unified: setup.kv.unified,
-            swa_full: setup.kv.swa_full,
-        };
-        Ok(setup.kv.resolve(&self.meta)?.bytes(&self.meta, &shape))
-    }
+    /// Whether the scratch buffers were measured on this model for this very context; else they are interpolated or estimated.
+    pub exact: bool,
 }

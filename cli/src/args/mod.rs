@@ -11,10 +11,12 @@ pub mod log;
 pub mod measure;
 pub mod needle;
 pub mod perplexity;
+pub mod plan;
 pub mod pool;
 pub mod profile;
 pub mod prompts;
 pub mod report;
+pub mod select;
 pub mod sensitivity;
 pub mod serve;
 pub mod session;
@@ -84,6 +86,8 @@ pub enum Command {
     Kv(KvArgs),
     /// Show what in a model file decides its memory: layers, heads, window, KV bytes per token for each type.
     Inspect(InspectArgs),
+    /// Say how much memory a model takes, by device and purpose, before any of it is taken. Exit code 1 if it does not fit.
+    Plan(plan::PlanArgs),
     /// Check this build: the codec's acceptance tests on this CPU and every device. Exit code 1 if one fails.
     Verify(VerifyArgs),
     /// Measure speed and memory over KV caches, with llama-bench's options and output.
@@ -92,6 +96,8 @@ pub enum Command {
     Perplexity(perplexity::PerplexityArgs),
     /// Find which layers and which side, K or V, need the bits, and make a layer map of a given size.
     Sensitivity(sensitivity::SensitivityArgs),
+    /// Say which level of KV cache compression fits a machine, and why.
+    Select(select::SelectArgs),
     /// Find the longest context before memory refuses, by plan and by trial, for each cache.
     Ceiling(ceiling::CeilingArgs),
     /// Ship or stop: everything a cache must reach against f16, as a table. Exit code 0 pass, 1 fail, 2 stop.

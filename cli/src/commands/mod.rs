@@ -10,12 +10,14 @@ pub mod list;
 pub mod model;
 pub mod needle;
 pub mod perplexity;
+pub mod plan;
 pub mod profile;
 pub mod prompts;
 pub mod pull;
 pub mod report;
 pub mod rm;
 pub mod run;
+pub mod select;
 pub mod sensitivity;
 pub mod serve;
 pub mod session;
@@ -49,9 +51,11 @@ pub fn run(args: Args, origin: &Origin) -> Result<ExitCode> {
         Command::Serve(args) => serve::command::run(&args, origin),
         Command::Kv(args) => kv::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Gate(args) => gate::run(&args),
         Command::Ceiling(args) => ceiling::run(&args),
+        Command::Select(args) => select::run(&args),
         Command::Sensitivity(args) => sensitivity::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Report(args) => report::run(&args),

@@ -1,11 +1,11 @@
 //! `turboquant profile`: one file for a client and the server it uses.
 
 use crate::args::profile::ProfileArgs;
-use crate::decide::{self, Decided};
+use crate::decide::{self, Place};
 use crate::profile::{self, AGENT_CONTEXT, Endpoint, Form, Outcome, Profile, Server};
 use crate::settings::{CacheType, EngineSettings};
 use anyhow::{Context as _, Result, anyhow, bail};
-use llama_turboquant::choose::Wishes;
+use llama_turboquant::choose::{Decision, Wishes};
 use llama_turboquant::{GpuLayers, KvType, LayerPolicy};
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,14 +16,13 @@ use std::process::ExitCode;
 /// Wishes that cannot be fulfilled, a file that must not be replaced.
 pub fn run(args: &ProfileArgs) -> Result<ExitCode> {
     let wishes = wishes(args)?;
-    let machine = decide::machine(args.facts.as_deref())?;
-    let mut decided = decide::decide(args.model.as_deref(), &machine, &wishes)?;
-    if args.form == Form::Hermes && !has_turbo(&decided) {
-        decided = with_turbo(args, &wishes, &decided, |wishes| {
-            decide::decide(args.model.as_deref(), &machine, wishes)
-        })?;
+    let place = Place::new(args.facts.as_deref())?;
+    let footprint = decide::footprint(args.model.as_deref())?;
+    let mut decision = place.decide(&footprint, &wishes)?;
+    if args.form == Form::Hermes && !has_turbo(&decision) {
+        decision = with_turbo(args, &wishes, &decision, |wishes| place.decide(&footprint, wishes))?;
     }
-    let profile = profile(args, &decided)?;
+    let profile = profile(args, &decision)?;
     let text = profile.text(args.form)?;
     let path = args.output.as_deref().unwrap_or_else(|| args.form.default_path());
     if path == Path::new("-") {
@@ -32,15 +31,11 @@ pub fn run(args: &ProfileArgs) -> Result<ExitCode> {
     }
     let outcome = profile::write(path, &text, args.force)?;
     let server = &profile.server;
-    for reason in &decided.decision.reasons {
+    for reason in &decision.reasons {
         eprintln!("{}", reason.text);
     }
-    let trained = decided.meta.n_ctx_train;
-    if server.n_ctx > trained {
-        eprintln!(
-            "warning: the model was trained with {trained} tokens; beyond them it gets worse, and the profile asks for {}",
-            server.n_ctx
-        );
+    for warning in &decision.warnings {
+        eprintln!("warning: {}", warning.text);
     }
     eprintln!(
         "{} {}: {} with K {} and V {}, layer-adaptive mode {}, {} tokens for {} requests at once",
@@ -98,8 +93,8 @@ fn wishes(args: &ProfileArgs) -> Result<Wishes> {
     })
 }
 
-fn has_turbo(decided: &Decided) -> bool {
-    [decided.decision.kv.k, decided.decision.kv.v].iter().any(is_turbo)
+fn has_turbo(decision: &Decision) -> bool {
+    [decision.kv.k, decision.kv.v].iter().any(is_turbo)
 }
 
 fn is_turbo(ty: &KvType) -> bool {
@@ -110,10 +105,10 @@ fn is_turbo(ty: &KvType) -> bool {
 fn with_turbo(
     args: &ProfileArgs,
     wishes: &Wishes,
-    without: &Decided,
-    decide: impl Fn(&Wishes) -> Result<Decided>,
-) -> Result<Decided> {
-    let kv = &without.decision.kv;
+    without: &Decision,
+    decide: impl Fn(&Wishes) -> Result<Decision>,
+) -> Result<Decision> {
+    let kv = &without.kv;
     if wishes.v.is_some() {
         bail!(
             "--cache-type-k {} and --cache-type-v {} leave no turbo type, and an agent's profile is for one (turbo2, turbo3, turbo4); \
@@ -126,7 +121,7 @@ fn with_turbo(
         v: Some(KvType::Turbo4),
         ..wishes.clone()
     };
-    let decided = decide(&wishes).with_context(|| {
+    let decision = decide(&wishes).with_context(|| {
         format!(
             "an agent's profile is for a turbo cache, and this model on this machine would run {}/{}; `turboquant profile openai` \
              takes any type",
@@ -137,11 +132,10 @@ fn with_turbo(
         "{}/{} would fit as well; an agent's profile is for a turbo cache",
         kv.k, kv.v
     );
-    Ok(decided)
+    Ok(decision)
 }
 
-fn profile(args: &ProfileArgs, decided: &Decided) -> Result<Profile> {
-    let decision = &decided.decision;
+fn profile(args: &ProfileArgs, decision: &Decision) -> Result<Profile> {
     let Some(layer_adaptive) = decision.kv.layers.effective_mode(decision.kv.v) else {
         bail!("types of single layers have no place in a profile; name a mode with --layer-adaptive");
     };

@@ -54,13 +54,7 @@ fn the_schema_refuses_what_the_contract_excludes() {
 fn serve_starts_with_what_an_agents_profile_says() {
     for (options, k, v, n_ctx, mode) in [
         (vec![], "turbo4", "turbo4", "8192", "0"),
-        (
-            vec!["-ctk", "q8_0", "-ctv", "turbo3"],
-            "q8_0",
-            "turbo3",
-            "8192",
-            "0",
-        ),
+        (vec!["-ctk", "q8_0", "-ctv", "turbo3"], "q8_0", "turbo3", "8192", "0"),
         (
             vec!["-ctk", "turbo2", "-ctv", "turbo2"],
             "turbo2",

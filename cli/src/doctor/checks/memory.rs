@@ -38,7 +38,14 @@ fn available(machine: &Machine) -> Finding {
             );
         }
     };
-    let total = machine.memory.total.get();
+    let limit = machine.memory.limit.get().flatten();
+    // a container has its limit, not the machine
+    let total = machine
+        .memory
+        .total
+        .get()
+        .map(|total| limit.unwrap_or(total).min(total))
+        .or(limit);
     let of = total.map_or_else(String::new, |total| format!(" of {}", human_bytes(total)));
     let what = format!("{}{of} can be taken without swapping ({})", human_bytes(free), main.why);
     if free < GIB / 2 {

@@ -9,7 +9,7 @@ mod ports;
 mod power;
 
 use super::facts::{Build, Facts, Here};
-use crate::decide;
+use crate::decide::Place;
 use anyhow::Result;
 use llama_turboquant::engine::attention::Implementation;
 use llama_turboquant::machine::Machine;
@@ -34,15 +34,15 @@ pub struct Request {
 /// # Errors
 /// A facts file that is wrong, an engine that does not start. What cannot be read besides is a fact of its own.
 pub fn facts(request: &Request) -> Result<Facts> {
-    let machine = decide::machine(request.facts.as_deref())?;
+    let place = Place::new(request.facts.as_deref())?;
     let here = match request.facts {
         Some(_) => None,
         None => Some(here(request)),
     };
-    let model = request.model.as_deref().map(|path| model::look(path, &machine));
+    let model = request.model.as_deref().map(|path| model::look(path, &place));
     Ok(Facts {
-        build: build(&machine)?,
-        machine,
+        build: build(&place.machine)?,
+        machine: place.machine,
         here,
         model,
     })

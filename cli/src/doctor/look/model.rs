@@ -1,16 +1,15 @@
 //! Whether a model file is whole, and would fit.
 
 use super::gguf;
-use crate::decide;
+use crate::decide::{self, Place};
 use crate::doctor::facts::{FileState, ModelFile};
 use crate::settings::human_bytes;
 use llama_turboquant::choose::Wishes;
-use llama_turboquant::machine::Machine;
 use std::path::{Path, PathBuf};
 
-pub(super) fn look(path: &Path, machine: &Machine) -> ModelFile {
+pub(super) fn look(path: &Path, place: &Place) -> ModelFile {
     let state = state(path);
-    let fits = matches!(state, FileState::Whole { .. }).then(|| fits(path, machine));
+    let fits = matches!(state, FileState::Whole { .. }).then(|| fits(path, place));
     ModelFile {
         path: path.to_owned(),
         state,
@@ -77,9 +76,9 @@ fn shards(path: &Path, count: u32) -> Result<Vec<PathBuf>, String> {
         .collect())
 }
 
-fn fits(path: &Path, machine: &Machine) -> Result<String, String> {
-    let decided = decide::decide(Some(path), machine, &Wishes::default()).map_err(|error| format!("{error:#}"))?;
-    let decision = decided.decision;
+fn fits(path: &Path, place: &Place) -> Result<String, String> {
+    let decided = decide::footprint(Some(path)).and_then(|footprint| place.decide(&footprint, &Wishes::default()));
+    let decision = decided.map_err(|error| format!("{error:#}"))?;
     let pools: Vec<String> = decision
         .plan
         .pools

@@ -200,9 +200,10 @@ impl Pool {
 
     /// Makes room for a model and loads it. Blocks; `token` ends it early.
     fn load(&self, entry: &Entry, demand: &Demand, token: &CancelToken) -> Result<Loaded, BackendError> {
-        let head = self.head(entry)?;
+        // a file that cannot be read is said so in the words of its head
+        self.head(entry)?;
         let settings = self.settings_for(entry, demand);
-        let plan = Plan::new(&head, entry.size, &settings).map_err(unsupported)?;
+        let plan = Plan::new(&settings).map_err(unsupported)?;
         let available = (self.limits.available)();
         let most = available.map(|available| available.saturating_add(self.lock().occupied()));
         if !plan.fits(most) {
@@ -218,6 +219,11 @@ impl Pool {
             &self.slot_settings(),
             token,
         );
+        let loaded = loaded.map(|mut loaded| {
+            // the engine reports its buffers, and takes the rest when it first computes
+            loaded.memory.compute = loaded.memory.compute.max(plan.scratch());
+            loaded
+        });
         loaded.map_err(|error| match error.downcast::<Error>() {
             Ok(Error::Cancelled) => given_up(&entry.name),
             Ok(error @ (Error::UnsupportedKv(_) | Error::Invalid(_))) if demand.kv.is_some() => unsupported(error),

@@ -1,64 +1,56 @@
 //! Whether a model fits the memory, before any of it is taken.
 
-use super::heads::Head;
+use crate::embedded;
 use crate::settings::{ModelSettings, human_bytes};
 use llama_turboquant::Error;
-use llama_turboquant::kv::CacheShape;
+use llama_turboquant::machine::Machine;
+use llama_turboquant::plan::{Footprint, MemoryPlan, Setup, Share};
 
-/// Bytes a model is planned to occupy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Plan {
-    /// Its files: what is mapped has to be in memory to be fast.
-    weights: u64,
-    /// Its KV cache, exact to the byte.
-    kv: u64,
-    /// An estimate of the scratch buffers. The largest holds the scores of the tokens that are computed at once; activations
-    /// are of the same order.
-    scratch: u64,
-    n_ctx: u32,
-}
+/// The memory plan of one model, loaded with certain settings.
+#[derive(Clone, Debug)]
+pub(super) struct Plan(MemoryPlan);
 
 impl Plan {
-    /// For a model with files of `size` bytes, loaded with these settings.
+    /// Reads the file without its weights and has the engine plan the context.
     ///
     /// # Errors
-    /// A KV cache that the model cannot have.
-    pub(super) fn new(head: &Head, size: u64, settings: &ModelSettings) -> Result<Self, Error> {
-        let (meta, context) = (&head.meta, &settings.context);
+    /// A file that is no model, or a KV cache that the model cannot have.
+    pub(super) fn new(settings: &ModelSettings) -> Result<Self, Error> {
+        let (engine, context) = (&settings.engine, &settings.context);
+        let path = match &engine.file {
+            Some(file) => file.clone(),
+            None => embedded::path().map_err(|error| Error::Engine(format!("{error:#}")))?,
+        };
+        let (mut footprint, model) = Footprint::open(path, engine.gpu_layers)?;
+        let machine = Machine::detect()?;
         let n_ctx = match context.n_ctx {
-            0 => meta.n_ctx_train,
+            0 => footprint.meta.n_ctx_train,
             n_ctx => n_ctx,
         };
         let mut refused = None;
         for kv in settings.caches() {
-            let resolved = match kv.resolve(meta) {
-                Ok(resolved) => resolved,
-                Err(error) => {
-                    refused = Some(error);
-                    continue;
-                }
-            };
-            let shape = CacheShape {
+            let setup = Setup {
                 n_ctx,
-                n_ubatch: context.n_ubatch.min(context.n_batch),
-                n_seq_max: context.n_seq_max,
-                unified: kv.unified,
-                swa_full: kv.swa_full,
+                kv,
+                ..Setup::of(context, engine.gpu_layers)
             };
-            let row = u64::from(meta.n_vocab) + 4 * u64::from(meta.n_embd);
-            return Ok(Self {
-                weights: size,
-                kv: resolved.bytes(meta, &shape).total(),
-                scratch: u64::from(shape.n_ubatch) * row * size_of::<f32>() as u64,
-                n_ctx,
-            });
+            match footprint.learn(&model, &setup) {
+                Ok(()) => return MemoryPlan::new(&footprint, &setup, &machine).map(Self),
+                Err(error) => refused = refused.or(Some(error)),
+            }
         }
         Err(refused.unwrap_or_else(|| Error::Invalid("no KV type to try".into())))
     }
 
-    /// All of it.
+    /// All that the model takes; the program has its own memory already.
     pub(super) fn total(&self) -> u64 {
-        self.weights.saturating_add(self.kv).saturating_add(self.scratch)
+        self.0.model_bytes()
+    }
+
+    /// What the engine takes beyond the buffers that it reports: for its threads, for what comes out, for tables of the cells.
+    pub(super) fn scratch(&self) -> u64 {
+        let of = |share: &Share| share.compute.saturating_add(share.cells);
+        self.0.pools.iter().map(|pool| of(&pool.share)).sum()
     }
 
     /// Whether it fits `available` bytes; memory that the system does not tell of counts as enough.
@@ -68,13 +60,14 @@ impl Plan {
 
     /// What it needs, in words.
     pub(super) fn describe(&self) -> String {
+        let sum = |pick: fn(&Share) -> u64| self.0.pools.iter().map(|pool| pick(&pool.share)).sum::<u64>();
         format!(
             "{} ({} weights, {} KV cache of {} tokens, {} scratch)",
             human_bytes(self.total()),
-            human_bytes(self.weights),
-            human_bytes(self.kv),
-            self.n_ctx,
-            human_bytes(self.scratch)
+            human_bytes(sum(|share| share.weights)),
+            human_bytes(sum(|share| share.kv.saturating_add(share.recurrent))),
+            self.0.n_ctx,
+            human_bytes(self.scratch())
         )
     }
 }

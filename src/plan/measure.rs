@@ -1,0 +1,73 @@
+//! The proof of a plan: what the engine allocates, and what the process occupies at most.
+
+use super::Setup;
+use crate::engine::MemoryUse;
+use crate::{Batch, Context, ContextConfig, Model, Result, memory};
+use serde::Serialize;
+
+/// What a model and a filled context took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Allocated {
+    /// Buffers, as the engine reports them.
+    pub buffers: MemoryUse,
+    /// The most this process has occupied of main memory since it began; `None` where the system does not tell.
+    pub peak_resident: Option<u64>,
+    /// What it occupied before the context was filled and computed anything.
+    pub resident_loaded: Option<u64>,
+}
+
+impl Allocated {
+    /// Creates the context of `setup` on a loaded model, computes as many tokens as it has cells, and looks at what that took.
+    /// Takes as long as a prompt of that length.
+    ///
+    /// # Errors
+    /// As [`Context::new`] and [`Context::decode`].
+    pub fn measure(model: &Model, setup: &Setup) -> Result<Self> {
+        let mut context = model.context(ContextConfig {
+            n_ctx: setup.n_ctx,
+            n_batch: ContextConfig::default().n_batch.max(setup.n_ubatch),
+            n_ubatch: setup.n_ubatch,
+            n_seq_max: setup.n_slots,
+            kv: setup.kv.clone(),
+            ..ContextConfig::default()
+        })?;
+        let resident_loaded = memory::resident();
+        fill(&mut context, setup)?;
+        Ok(Self {
+            buffers: context.memory_use()?,
+            peak_resident: memory::peak_resident(),
+            resident_loaded,
+        })
+    }
+
+    /// Bytes of all buffers.
+    pub fn total(&self) -> u64 {
+        let buffers = [&self.buffers.model, &self.buffers.kv, &self.buffers.compute];
+        buffers.iter().flat_map(|part| part.values()).sum()
+    }
+}
+
+/// Computes tokens until every cell holds one.
+fn fill(context: &mut Context, setup: &Setup) -> Result<()> {
+    let n_vocab = context.model().meta().n_vocab.max(1);
+    let each = if setup.kv.unified {
+        setup.n_ctx / setup.n_slots
+    } else {
+        context.n_ctx_seq()
+    };
+    for slot in 0..setup.n_slots {
+        let mut done = 0;
+        while done < each {
+            let count = (each - done).min(context.n_batch());
+            let mut batch = Batch::new(count as usize);
+            for position in done..done + count {
+                let token = (position.wrapping_mul(7919).wrapping_add(slot)) % n_vocab;
+                let last = position + 1 == each;
+                batch.push(token.cast_signed(), position.cast_signed(), slot.cast_signed(), last);
+            }
+            context.decode(&batch)?;
+            done += count;
+        }
+    }
+    Ok(())
+}
