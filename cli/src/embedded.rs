@@ -35,15 +35,20 @@ pub fn entry() -> Entry {
     }
 }
 
-/// The embedded model as a file: the engine maps files. Kept in the user's cache directory and checked each time.
+/// Where it is unpacked: the user's cache directory.
+pub fn folder() -> PathBuf {
+    directories::ProjectDirs::from("", "", "llama-turboquant").map_or_else(
+        || std::env::temp_dir().join("llama-turboquant"),
+        |dirs| dirs.cache_dir().to_owned(),
+    )
+}
+
+/// The embedded model as a file: the engine maps files. Checked each time.
 ///
 /// # Errors
 /// If no directory can be written.
 pub fn path() -> Result<PathBuf> {
-    let dir = directories::ProjectDirs::from("", "", "llama-turboquant").map_or_else(
-        || std::env::temp_dir().join("llama-turboquant"),
-        |dirs| dirs.cache_dir().to_owned(),
-    );
+    let dir = folder();
     let path = dir.join(concat!("turbotiny-", env!("CARGO_PKG_VERSION"), ".gguf"));
     if holds_the_model(&path).unwrap_or(false) {
         return Ok(path);

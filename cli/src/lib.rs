@@ -4,12 +4,15 @@
 pub mod args;
 pub mod commands;
 pub mod console;
+pub mod decide;
+pub mod doctor;
 pub mod embedded;
 pub mod hub;
 pub mod interrupt;
 pub mod loras;
 pub mod measuring;
 pub mod options;
+pub mod profile;
 pub mod projector;
 pub mod report;
 pub mod settings;

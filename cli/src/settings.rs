@@ -12,7 +12,7 @@ use llama_turboquant::{
     ModelBuilder, Output, memory,
 };
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// A type, or the choice left to us.
@@ -101,7 +101,12 @@ impl EngineSettings {
 
     /// The name clients see.
     pub fn model_name(&self) -> String {
-        self.file.as_ref().map_or_else(
+        Self::name_of(self.file.as_deref())
+    }
+
+    /// The name clients see of the model in `file`; `None`: the embedded one.
+    pub fn name_of(file: Option<&Path>) -> String {
+        file.map_or_else(
             || embedded::NAME.into(),
             |file| {
                 file.file_stem()

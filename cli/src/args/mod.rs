@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod ceiling;
+pub mod doctor;
 mod engine;
 pub mod gate;
 pub mod lists;
@@ -13,6 +14,7 @@ pub mod needle;
 pub mod perplexity;
 pub mod plan;
 pub mod pool;
+pub mod profile;
 mod projector;
 pub mod prompts;
 pub mod report;
@@ -111,6 +113,14 @@ pub enum Command {
     Needle(needle::NeedleArgs),
     /// Hold long conversations: recall and divergence by turn, drift after turn 30.
     Session(session::SessionArgs),
+    /// Write what a client needs to use this server, and what the server has to be started with, into one file.
+    ///
+    /// The cache, the context and the slots are chosen for the model and the machine; options that are given are obeyed or
+    /// refused. `turboquant serve --profile FILE` starts what the file describes.
+    Profile(profile::ProfileArgs),
+    /// Look at this build and machine: devices, memory, ports, folders, limits; what to do about each finding. Exit code 1 if
+    /// there is a problem.
+    Doctor(doctor::DoctorArgs),
     /// Make models.
     #[command(subcommand)]
     Model(ModelCommand),

@@ -36,6 +36,10 @@ pub struct ServeArgs {
     pub sampling: SamplingArgs,
     #[command(flatten)]
     pub more_sampling: MoreSamplingArgs,
+    /// Start with what a profile says (written by `turboquant profile`, or by hand in one of its forms). An option on the
+    /// command line or a variable beats it, it beats the configuration file.
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
     /// Print the options as a configuration file, each with where it comes from, and end.
     #[arg(long)]
     pub print_config: bool,

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod ceiling;
+pub mod doctor;
 pub mod gate;
 pub mod inspect;
 pub mod kv;
@@ -10,6 +11,7 @@ pub mod model;
 pub mod needle;
 pub mod perplexity;
 pub mod plan;
+pub mod profile;
 pub mod prompts;
 pub mod pull;
 pub mod report;
@@ -62,6 +64,8 @@ pub fn run(args: Args, origin: &Origin) -> Result<ExitCode> {
         Command::Prompts(args) => prompts::run(&args),
         Command::Needle(args) => needle::run(&args),
         Command::Session(args) => session::run(&args),
+        Command::Profile(args) => profile::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Model(args) => model::run(&args),
         Command::Pull(args) => pull::run(&args),
         Command::List(args) => list::run(&args),

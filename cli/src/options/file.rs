@@ -216,7 +216,7 @@ pub fn unknown_key(key: &str, known: impl Iterator<Item = String>) -> String {
 }
 
 /// Options that make no sense in a file.
-const COMMAND_LINE_ONLY: [&str; 5] = ["config", "no-config", "help", "version", "print-config"];
+const COMMAND_LINE_ONLY: [&str; 6] = ["config", "no-config", "help", "version", "print-config", "profile"];
 
 /// The option of `command` that a key names.
 pub fn option<'a>(command: &'a Command, key: &str) -> Option<&'a Arg> {

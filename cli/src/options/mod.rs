@@ -1,7 +1,8 @@
 //! From what was typed, the environment and the configuration file to one set of options, each with where it comes from.
 //!
 //! An option on the command line beats llama.cpp's variable for it, that beats Ollama's (read with `serve --ollama`),
-//! that beats the configuration file, and that beats the default. What the lower layers say is put on the command line
+//! that beats a
+//! profile (`serve --profile`), that beats the configuration file, and that beats the default. What the lower layers say is put on the command line
 //! as if it had been typed, so that there is one parser and one check for all.
 
 mod environment;
@@ -16,6 +17,7 @@ pub use model_overrides::ModelOverrides;
 pub use origin::{Origin, Source};
 
 use crate::args::{Args, expand_short_options, llama};
+use crate::profile::{self, Settings};
 use anyhow::Result;
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -24,7 +26,7 @@ use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use file::File;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Commands that read llama.cpp's environment variables, as its programs of the same purpose do. llama-bench reads none,
 /// and what measures should not change with the environment.
@@ -122,8 +124,15 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, environment: &Environment
         Some(path) => Some(File::read(&path, &root).map_err(ParseError::Settings)?),
         None => None,
     };
-    if command.get_name() == "serve" && layers.ollama(file.as_ref()) {
+    let profile = match profile_file(given, &command) {
+        Some(path) => Some((profile::read(&path, &command).map_err(ParseError::Settings)?, path)),
+        None => None,
+    };
+    if command.get_name() == "serve" && layers.ollama(profile.as_ref().map(|(said, _)| said), file.as_ref()) {
         layers.ollama_environment(environment, &mut origin).map_err(settings)?;
+    }
+    if let Some((said, path)) = profile {
+        layers.profile(said, &path, &mut origin);
     }
     if let Some(file) = file {
         layers.file(&file, &mut origin).map_err(ParseError::Settings)?;
@@ -178,6 +187,14 @@ fn config_file(given: &ArgMatches, environment: &Environment) -> Option<PathBuf>
         Some(path) => Some(path.clone()).filter(|path| !path.as_os_str().is_empty()),
         None => environment.default_file.clone().filter(|path| path.is_file()),
     }
+}
+
+/// The profile that `serve` is to start with.
+fn profile_file(given: &ArgMatches, command: &Command) -> Option<PathBuf> {
+    if command.get_name() != "serve" {
+        return None;
+    }
+    given.get_one::<PathBuf>("profile").cloned()
 }
 
 /// Says where a value that the parser refuses comes from.
@@ -309,12 +326,13 @@ impl<'a> Layers<'a> {
     }
 
     /// Whether Ollama's clients are to be served.
-    fn ollama(&self, file: Option<&File>) -> bool {
+    fn ollama(&self, profile: Option<&Settings>, file: Option<&File>) -> bool {
         let in_file = || {
             let mut entries = file.into_iter().flat_map(|file| &file.entries);
             entries.any(|entry| entry.key == "ollama" && entry.value == file::Value::Bool(true))
         };
-        self.given.get_flag("ollama") || in_file()
+        let in_profile = || profile.is_some_and(|said| said.get("ollama") == Some("true"));
+        self.given.get_flag("ollama") || in_profile() || in_file()
     }
 
     /// Ollama's variables.
@@ -326,6 +344,46 @@ impl<'a> Layers<'a> {
         }
         origin.unused.extend(ollama::unused(environment));
         Ok(())
+    }
+
+    /// A profile. What a layer above says otherwise is noted, because the profile's clients go by the profile.
+    fn profile(&mut self, said: Settings, path: &Path, origin: &mut Origin) {
+        let source = Source::Profile(path.to_owned());
+        origin
+            .notes
+            .extend(said.notes.into_iter().map(|note| format!("{source}: {note}")));
+        for (long, value) in said.options {
+            if let Some(instead) = self.said_above(&long, &value) {
+                origin
+                    .notes
+                    .push(format!("{source}: its --{long} {value} is not used: {instead}"));
+            }
+            self.set(&long, vec![value], source.clone());
+        }
+    }
+
+    /// What a layer above says about an option, where it is not `value`.
+    fn said_above(&self, long: &str, value: &str) -> Option<String> {
+        let arg = file::option(self.command, long)?;
+        if let Some((args, source)) = self.values.get(long) {
+            let switch = format!("--{long}");
+            let same = |arg: &OsString| *arg == *format!("--{long}={value}") || (value == "true" && *arg == *switch);
+            return (!args.iter().any(same)).then(|| format!("{source} says otherwise"));
+        }
+        if !self.typed(arg) {
+            return None;
+        }
+        let typed: Vec<String> = match (arg.get_action(), self.given.get_raw(arg.get_id().as_str())) {
+            (ArgAction::SetTrue, _) | (_, None) => Vec::new(),
+            (_, Some(values)) => values.map(|value| value.to_string_lossy().into_owned()).collect(),
+        };
+        match (self.given.value_source(arg.get_id().as_str()), typed.as_slice()) {
+            (Some(ValueSource::CommandLine | ValueSource::EnvVariable), [typed]) => {
+                (typed != value).then(|| format!("{typed} is asked for"))
+            }
+            (Some(ValueSource::CommandLine | ValueSource::EnvVariable), _) => None,
+            _ => Some("an option that was given rules it out".into()),
+        }
     }
 
     /// The configuration file: what it says for this command, then what it says for all.

@@ -17,6 +17,8 @@ pub enum Source {
         /// The line, from 1.
         line: usize,
     },
+    /// The profile that was named.
+    Profile(PathBuf),
 }
 
 impl fmt::Display for Source {
@@ -24,6 +26,7 @@ impl fmt::Display for Source {
         match self {
             Self::Variable(name) => f.write_str(name),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Profile(path) => write!(f, "profile {}", path.display()),
         }
     }
 }
@@ -37,6 +40,8 @@ pub struct Origin {
     pub settled: Vec<(String, &'static str)>,
     /// Variables that are set and mean nothing here.
     pub unused: Vec<String>,
+    /// What a profile says and does not get, and what its reader has to say.
+    pub notes: Vec<String>,
     /// The configuration file that was read.
     pub file: Option<PathBuf>,
     /// What it says of single models.
@@ -66,6 +71,9 @@ impl Origin {
         }
         for (option, source) in &self.sources {
             tracing::info!("--{option} is set by {source}");
+        }
+        for note in &self.notes {
+            tracing::info!("{note}");
         }
         for (flag, so) in &self.settled {
             tracing::info!("{flag} changes nothing: {so}");

@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::any::TypeId;
 
 /// Not shown: what is no setting.
-const HIDDEN: [&str; 5] = ["config", "no-config", "print-config", "help", "version"];
+const HIDDEN: [&str; 6] = ["config", "no-config", "print-config", "profile", "help", "version"];
 
 /// One line for each option: `name = value  # where it comes from`. Options without a value are comments. Secrets are
 /// left out.

@@ -138,6 +138,21 @@ impl Creation {
         }
     }
 
+    /// Options for requests that leave them open, by Ollama's names.
+    pub fn parameters(&self) -> &Map<String, Value> {
+        &self.parameters
+    }
+
+    /// A system prompt for chats that bring none.
+    pub fn system(&self) -> Option<&str> {
+        self.system.as_deref()
+    }
+
+    /// A chat template instead of the file's.
+    pub fn template(&self) -> Option<&str> {
+        self.template.as_deref()
+    }
+
     pub(super) fn apply(&self, manifest: &mut Manifest) {
         // an empty text takes away what the model it was made from has
         let differs = |new: &Option<String>, old: &mut Option<String>| match new.as_deref() {
