@@ -55,6 +55,7 @@ struct Launch {
             fixed += (t.second + 15)/16*16;
         }
         if (fixed > g.tg_limit) fail("more threadgroup memory than the limit");
+        const Denormals denormals;
         const uint64_t total = (uint64_t) grid.x*grid.y*grid.z;
         for (uint64_t i = 0; i < total; ++i) {
             const uint64_t j = g.order == 1 ? total - 1 - i : i;

@@ -117,12 +117,14 @@ struct Machine {
     Stats  stats;
 
     // knobs: MSL_ORDER = forward | reverse | <seed>; MSL_REDUCE = tree | linear | reverse; MSL_POISON = 0 | 1;
-    // MSL_STRICT = 1: matrix loads and stores do not make the lanes meet, so that only barriers order memory
+    // MSL_STRICT = 1: matrix loads and stores do not make the lanes meet, so that only barriers order memory;
+    // MSL_FLUSH = 1
     int      order  = 0;
     uint64_t seed   = 0;
     int      reduce = 0;
     bool     poison = true;
     bool     strict = false;
+    bool     flush  = false;              // denormal floats are zero in kernels, as a GPU may have it
     size_t   tg_limit = kMaxTgBytes;
 };
 inline Machine & m() { static Machine * p = new Machine; return *p; }

@@ -9,22 +9,23 @@ namespace msl {
 struct Guarded {
     unsigned char * base = nullptr, * ptr = nullptr; size_t total = 0, size = 0;
     Guarded() = default;
-    explicit Guarded(size_t n) { alloc(n); }
+    explicit Guarded(size_t n, size_t align = 16) { alloc(n, align); }
     Guarded(const Guarded &) = delete;
     Guarded & operator=(const Guarded &) = delete;
     Guarded(Guarded && o) noexcept { std::swap(base, o.base); std::swap(ptr, o.ptr); std::swap(total, o.total); std::swap(size, o.size); }
     ~Guarded() { if (base) munmap(base, total); }
-    void alloc(size_t n) {
+    // The end of the buffer is the end of a page, up to the alignment that a kernel may count on.
+    void alloc(size_t n, size_t align = 16) {
         if (base) munmap(base, total);
         const size_t body = (n + 4095)/4096*4096;
         total = body + 8192; size = n;
         base = (unsigned char *) mmap(nullptr, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (base == MAP_FAILED || mprotect(base + 4096, body ? body : 4096, PROT_READ | PROT_WRITE)) { perror("msl: mmap"); exit(3); }
-        ptr = base + 4096 + (body - (n + 15)/16*16);
+        ptr = base + 4096 + (body - (n + align - 1)/align*align);
     }
 };
 template <class T> struct Buffer : Guarded {
-    explicit Buffer(size_t n) : Guarded(n*sizeof(T)), n(n) {}
+    explicit Buffer(size_t n, size_t align = 16) : Guarded(n*sizeof(T), align), n(n) {}
     size_t n;
     T * data() { return (T *) ptr; }
     T & operator[](size_t i) { return data()[i]; }
@@ -42,6 +43,18 @@ inline void on_fault(int sig, siginfo_t * si, void *) {
     _exit(4);
 }
 
+// While alive, this CPU treats denormal floats as the machine's knob says.
+struct Denormals {
+#if defined(__x86_64__)
+    static constexpr bool can_flush = true;
+    unsigned saved = __builtin_ia32_stmxcsr();
+    Denormals() { if (m().flush) __builtin_ia32_ldmxcsr(saved | 0x8040); }
+    ~Denormals() { __builtin_ia32_ldmxcsr(saved); }
+#else
+    static constexpr bool can_flush = false;
+#endif
+};
+
 inline void init() {
     static bool ready = false;
     if (ready) return;
@@ -58,6 +71,7 @@ inline void init() {
     if (const char * e = getenv("MSL_REDUCE")) { g.reduce = !strcmp(e, "linear") ? 1 : !strcmp(e, "reverse") ? 2 : 0; }
     if (const char * e = getenv("MSL_POISON")) { g.poison = atoi(e) != 0; }
     if (const char * e = getenv("MSL_STRICT")) { g.strict = atoi(e) != 0; }
+    if (const char * e = getenv("MSL_FLUSH"))  { g.flush = atoi(e) != 0; }
     static char alt[64*1024];
     stack_t ss = {}; ss.ss_sp = alt; ss.ss_size = sizeof alt; sigaltstack(&ss, nullptr);
     struct sigaction sa = {}; sa.sa_sigaction = on_fault; sa.sa_flags = SA_SIGINFO | SA_ONSTACK;

@@ -70,7 +70,7 @@ template <class T> inline T quad_broadcast(T x, ushort l, MSL_SITE)     { return
 template <class T> inline T quad_sum(T x, MSL_SITE) { auto & c = msl_exchange(::msl::OP_SUM, x, MSL_HERE); const uint b = msl_me() & ~3u; return (T) ((msl_lane<T>(c, b) + msl_lane<T>(c, b + 1)) + (msl_lane<T>(c, b + 2) + msl_lane<T>(c, b + 3))); }
 template <class T> inline T simd_prefix_inclusive_sum(T x, MSL_SITE) { auto & c = msl_exchange(::msl::OP_PREFIX, x, MSL_HERE); T r{}; for (uint i = 0; i <= msl_me(); ++i) if (c.active >> i & 1) r = (T) (r + msl_lane<T>(c, i)); return r; }
 template <class T> inline T simd_prefix_exclusive_sum(T x, MSL_SITE) { auto & c = msl_exchange(::msl::OP_PREFIX, x, MSL_HERE); T r{}; for (uint i = 0; i < msl_me(); ++i) if (c.active >> i & 1) r = (T) (r + msl_lane<T>(c, i)); return r; }
-struct simd_vote { uint64_t b; explicit operator uint64_t() const { return b; } };
+struct simd_vote { using vote_t = uint64_t; uint64_t b; explicit operator uint64_t() const { return b; } };
 inline simd_vote simd_ballot(bool x, MSL_SITE) { auto & c = msl_exchange(::msl::OP_VOTE, x, MSL_HERE); uint64_t r = 0; for (uint i = 0; i < 32; ++i) if ((c.active >> i & 1) && msl_lane<bool>(c, i)) r |= 1ull << i; return { r }; }
 
 } // namespace metal
