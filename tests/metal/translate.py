@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Turn one .metal file into a C++ translation unit for executor/metal.h.
 
-  translate.py FILE.metal -o OUT.cpp -I DIR... [-D NAME=VALUE...] [--only REGEX] [--clang CLANG] [--keep-unroll] [--lockstep] [--lint]
+  translate.py FILE.metal -o OUT.cpp -I DIR... [-D NAME=VALUE...] [--only REGEX] [--constant NAME=VALUE...] [--clang CLANG] [--keep-unroll] [--lockstep] [--lint]
 
 Steps: run the C preprocessor (includes and macros are gone afterwards, line markers stay, so that errors and
 divergence reports name the .metal line); rewrite what C++ has no word for; wrap all in metal::tu_<name>.
@@ -10,6 +10,7 @@ together where the language asks for a barrier. Do not use it for new kernels.
 --lint reports what C++ takes and Metal's compiler does not: pointers and references without an address space, double,
 static locals and the like. It reads words, not types: a net with holes, but without false alarms on upstream's kernels.
 --only keeps the kernels whose host name matches: instantiations are what costs compile time.
+--constant fixes a function constant before compilation, for the instruction counts of tests/metal/cost.cpp.
 """
 import argparse, os, re, subprocess, sys, tempfile
 
@@ -109,13 +110,17 @@ def lint(text):
     return found
 
 
-def rewrite(text, tu, only, keep_unroll, lockstep):
+def rewrite(text, tu, only, keep_unroll, lockstep, fixed):
     keep = lambda n: only is None or re.search(only, n)
     lines = lambda s: "\n"*s.count("\n")       # keep the line count: markers stay right
 
     # function constants: plain variables, set by name before a launch
-    text = re.sub(r"\bconstant\s+(\w+)\s+(\w+)\s*\[\[\s*function_constant\((.*?)\)\s*\]\]\s*;",
-                  rf'static \1 \2; static ::msl::ConstantReg \2__reg("{tu}", "\2", (\3), &\2);', text, flags=re.S)
+    def function_constant(mt):
+        kind, name, index = mt.groups()
+        if name in fixed:                       # the compiler sees its value, as after Metal's specialization
+            return f'static constexpr {kind} {name} = {fixed[name]}; static ::msl::ConstantReg {name}__reg("{tu}", "{name}", ({index}), &{name});'
+        return f'static {kind} {name}; static ::msl::ConstantReg {name}__reg("{tu}", "{name}", ({index}), &{name});'
+    text = re.sub(r"\bconstant\s+(\w+)\s+(\w+)\s*\[\[\s*function_constant\((.*?)\)\s*\]\]\s*;", function_constant, text, flags=re.S)
 
     # kernel definitions: note the parameters
     kernels, plain = {}, []
@@ -186,7 +191,7 @@ def rewrite(text, tu, only, keep_unroll, lockstep):
 def main():
     a = argparse.ArgumentParser()
     a.add_argument("file"); a.add_argument("-o", required=True); a.add_argument("-I", action="append", default=[]); a.add_argument("-D", action="append", default=[])
-    a.add_argument("--only"); a.add_argument("--clang", default="clang++"); a.add_argument("--keep-unroll", action="store_true"); a.add_argument("--lockstep", action="store_true"); a.add_argument("--lint", action="store_true")
+    a.add_argument("--only"); a.add_argument("--constant", action="append", default=[], metavar="NAME=VALUE"); a.add_argument("--clang", default="clang++"); a.add_argument("--keep-unroll", action="store_true"); a.add_argument("--lockstep", action="store_true"); a.add_argument("--lint", action="store_true")
     a = a.parse_args()
     tu = re.sub(r"\W", "_", os.path.basename(a.file).rsplit(".", 1)[0])
     with tempfile.TemporaryDirectory() as stub:
@@ -198,7 +203,7 @@ def main():
     bad = lint(text) if a.lint else []
     for b in bad: print("%s:%d: %s" % b, file=sys.stderr)
     if bad: sys.exit(1)
-    head, text, tail, count = rewrite(text, tu, a.only, a.keep_unroll, a.lockstep)
+    head, text, tail, count = rewrite(text, tu, a.only, a.keep_unroll, a.lockstep, dict(c.split("=") for c in a.constant))
     with open(a.o, "w") as f:
         f.write(f'#define MSL_KERNEL_TU\n#include "executor/metal.h"\nnamespace metal {{ namespace tu_{tu} {{\n{head}{text}\n{tail}}}}}\n')
     if os.environ.get('MSL_VERBOSE'): print(f"{tu}: {count} kernels")

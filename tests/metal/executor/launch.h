@@ -13,8 +13,12 @@ template <class V> inline void constant(const char * name, V v) {
     auto r = g.constants.equal_range(name);
     if (r.first == r.second) { fprintf(stderr, "msl: no function constant %s\n", name); exit(3); }
     for (auto i = r.first; i != r.second; ++i) {
-        if constexpr (std::is_floating_point_v<V>) { const float x = (float) v; memcpy(i->second.ptr, &x, sizeof x); }
-        else { const int64_t x = (int64_t) v; memcpy(i->second.ptr, &x, i->second.size); }   // little endian; bool and integers
+        const Constant & c = i->second;
+        unsigned char bytes[8];                               // little endian; bool and integers
+        if constexpr (std::is_floating_point_v<V>) { const float x = (float) v; memcpy(bytes, &x, sizeof x); }
+        else { const int64_t x = (int64_t) v; memcpy(bytes, &x, sizeof x); }
+        if (!c.fixed) memcpy(c.ptr, bytes, c.size);
+        else if (memcmp(c.ptr, bytes, c.size) != 0) { fprintf(stderr, "msl: %s was fixed to another value\n", name); exit(3); }
     }
 }
 
@@ -79,7 +83,9 @@ inline void print(const char * title, const Stats & s) {
 
 // registration, emitted by translate.py
 struct ConstantReg {
-    template <class T> ConstantReg(const char * tu, const char * name, int index, T * p) { m().constants.insert({ name, Constant{ tu, index, p, sizeof(T) } }); }
+    template <class T> ConstantReg(const char * tu, const char * name, int index, T * p) {
+        m().constants.insert({ name, Constant{ tu, index, (void *) p, sizeof(T), std::is_const_v<T> } });
+    }
 };
 
 } // namespace msl

@@ -97,7 +97,7 @@ struct Kernel {
     const Param * params = nullptr; int n_params = 0;
     void (*call)(void (*fn)(), const Param * params) = nullptr;
 };
-struct Constant { const char * tu; int index; void * ptr; size_t size; };
+struct Constant { const char * tu; int index; void * ptr; size_t size; bool fixed; };
 
 struct Machine {
     std::map<std::string, Kernel>                   kernels;
