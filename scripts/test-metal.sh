@@ -47,13 +47,17 @@ tree=$OUT/tree
 fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
 metal=ggml/src/ggml-metal
+pristine=$(scripts/pristine.sh)
 mkdir -p "$fresh/ggml/src" "$OUT"
-cp -R "$(scripts/pristine.sh)/$metal" "$fresh/$metal"
-cp "$(scripts/pristine.sh)/ggml/src/ggml-common.h" "$fresh/ggml/src/"
+cp -R "$pristine/ggml/include" "$fresh/ggml/"
+cp -R "$pristine/$metal" "$fresh/$metal"
+find "$pristine/ggml/src" -maxdepth 1 -type f -name '*.[ch]*' -exec cp {} "$fresh/ggml/src/" \;
+mkdir "$fresh/ggml/src/ggml-cpu" # ggml-quants.c includes a header there
+cp "$pristine"/ggml/src/ggml-cpu/*.h "$fresh/ggml/src/ggml-cpu/"
 chmod -R u+w "$fresh"
 for patch in patches/*.patch; do
-    # only the parts that touch Metal
-    awk -v dir="a/$metal/" '/^diff --git /{ on = index($3, dir) == 1 } on' "$patch" >"$fresh/part"
+    # only the parts that touch the core of ggml and Metal
+    awk -v metal="a/$metal/" '/^diff --git /{ on = index($3, metal) == 1 || $3 ~ /^a\/ggml\/(src|include)\/[^\/]*$/ } on' "$patch" >"$fresh/part"
     [ ! -s "$fresh/part" ] || patch --quiet --strip=1 --fuzz=0 --directory="$fresh" <"$fresh/part"
 done
 rm "$fresh/part"
@@ -65,4 +69,4 @@ done
 arch=
 [ "$(uname -m)" != x86_64 ] || arch=-march=x86-64-v3
 exec make --no-print-directory -C tests/metal -j"$(nproc)" -O \
-    KERNELS="$PWD/$tree/$metal/kernels" OUT="$PWD/$OUT" CXX="$clang" ARCH="$arch" "${@:-all}"
+    GGML="$PWD/$tree/ggml" OUT="$PWD/$OUT" CXX="$clang" ARCH="$arch" "${@:-all}"

@@ -315,4 +315,20 @@ kernel void kernel_tq_kv_f16(
     }
 }
 
+// The f16 side of a mixed pair: a block of one value.
+[[host_name("kernel_flash_attn_ext_kv_f16_f16")]] kernel void kernel_tq_kv_f16_plain(
+        constant ggml_metal_kargs_flash_attn_ext_kv_f16 & args,
+        device const char * x,
+        device       half * x_dst,
+        uint gid [[thread_position_in_grid]]) {
+    if (gid >= (uint) args.nblocks) {
+        return;
+    }
+    const uint i0 = gid%args.ne0;
+    const uint i1 = gid/args.ne0%args.ne1;
+    const uint i2 = gid/args.ne0/args.ne1%args.ne2;
+    const uint i3 = gid/args.ne0/args.ne1/args.ne2;
+    x_dst[gid] = *(device const half *) (x + i0*args.nb0 + i1*args.nb1 + i2*args.nb2 + i3*args.nb3);
+}
+
 @KERNELS@
