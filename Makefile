@@ -6,6 +6,7 @@
 #   make build | make lint | make setup
 #   make bench-kernels                           the codec's and the attention kernels' speed and instruction counts here
 #   make test-codec                              the kernels alone: this CPU, and NEON under qemu-user
+#   make test-metal                              the Metal kernels, executed on this CPU (needs clang)
 
 # These commands build where they run, so they use every instruction of this CPU. `cargo build` without features
 # makes a portable engine (x86-64-v3 or armv8-a) instead.
@@ -16,7 +17,7 @@ CARGO_ENV := . scripts/env.sh;
 CARGO     := $(CARGO_ENV) cargo
 
 .DEFAULT_GOAL := build
-.PHONY: setup build serve test lint test-clients test-codec bench-kernels doc
+.PHONY: setup build serve test lint test-clients test-codec test-metal bench-kernels doc
 
 setup:
 	@scripts/setup.sh
@@ -34,6 +35,7 @@ test: setup lint
 	@$(MAKE) --no-print-directory doc
 	@scripts/check-patches.sh
 	@scripts/test-codec.sh
+	@scripts/test-metal.sh
 	@$(MAKE) --no-print-directory test-clients
 
 doc: setup
@@ -50,6 +52,9 @@ test-clients: setup
 
 test-codec: setup
 	@scripts/test-codec.sh
+
+test-metal: setup
+	@scripts/test-metal.sh
 
 bench-kernels: setup
 	@scripts/bench-kernels.sh

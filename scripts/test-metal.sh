@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Runs the Metal kernels, upstream's and ours, on this CPU (tests/metal, docs/metal.md). Needs clang 16 or newer for
+# its half type; says what it skips where there is none, CI installs one.
+#
+#   scripts/test-metal.sh [TARGET...]    targets of tests/metal/Makefile, "all" without
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/env.sh
+
+CLANG_MIN=16
+OUT=target/metal
+
+skip() {
+    echo "Metal: SKIPPED, all checks of tests/metal: $1"
+    exit 0
+}
+
+major() { "$1" -dumpversion 2>/dev/null | cut -d. -f1; }
+
+find_clang() {
+    local candidate
+    for candidate in ${CLANGXX:+"$CLANGXX"} clang++ clang++-{22,21,20,19,18,17,16}; do
+        if command -v "$candidate" >/dev/null 2>&1 && [ "$(major "$candidate")" -ge $CLANG_MIN ]; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+[ "$(uname -s)" = Linux ] || skip "they run on Linux; a Mac runs the kernels themselves"
+if ! clang=$(find_clang); then
+    if [ "${CI:-}" = true ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+        apt-get update -q >/dev/null
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends clang-19 >/dev/null
+        clang=$(find_clang)
+    else
+        skip "needs clang $CLANG_MIN or newer (Debian: apt install clang-19)"
+    fi
+fi
+for tool in python3 patch make; do
+    command -v $tool >/dev/null 2>&1 || skip "needs $tool"
+done
+
+# Upstream's Metal sources as the build sees them: with our patches.
+tree=$OUT/tree
+fresh=$(mktemp -d)
+trap 'rm -rf "$fresh"' EXIT
+metal=ggml/src/ggml-metal
+pristine=$(scripts/pristine.sh)
+mkdir -p "$fresh/ggml/src" "$OUT"
+cp -R "$pristine/ggml/include" "$fresh/ggml/"
+cp -R "$pristine/$metal" "$fresh/$metal"
+find "$pristine/ggml/src" -maxdepth 1 -type f -name '*.[ch]*' -exec cp {} "$fresh/ggml/src/" \;
+mkdir "$fresh/ggml/src/ggml-cpu" # ggml-quants.c includes a header there
+cp "$pristine"/ggml/src/ggml-cpu/*.h "$fresh/ggml/src/ggml-cpu/"
+chmod -R u+w "$fresh"
+for patch in patches/*.patch; do
+    # only the parts that touch the core of ggml and Metal
+    awk -v metal="a/$metal/" '/^diff --git /{ on = index($3, metal) == 1 || $3 ~ /^a\/ggml\/(src|include)\/[^\/]*$/ } on' "$patch" >"$fresh/part"
+    [ ! -s "$fresh/part" ] || patch --quiet --strip=1 --fuzz=0 --directory="$fresh" <"$fresh/part"
+done
+rm "$fresh/part"
+# unchanged files keep their times, so that make does not build anew
+(cd "$fresh" && find . -type f) | while read -r file; do
+    cmp -s "$fresh/$file" "$tree/$file" || install -D -m 644 "$fresh/$file" "$tree/$file"
+done
+
+arch=
+[ "$(uname -m)" != x86_64 ] || arch=-march=x86-64-v3
+exec make --no-print-directory -C tests/metal -j"$(nproc)" -O \
+    GGML="$PWD/$tree/ggml" OUT="$PWD/$OUT" CXX="$clang" ARCH="$arch" "${@:-all}"

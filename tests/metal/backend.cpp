@@ -1,0 +1,191 @@
+// backend.cpp: upstream's own host code with our patches, compiled as it is, on a device that is the executor: which
+// kernels it picks by name, with which arguments, sizes and barriers, and what comes out. What tests/metal/host.h and
+// host_attention.h retype is proved here to be what the host code does.
+#include "attention_case.h"
+#include "check.h"
+#include "device.h"
+#include "hooks/metal.h"
+#include "hooks/metal_attention.h"
+
+static Report report;
+
+static ggml_type type_named(const std::string & name) {
+    for (int t = 0; t < GGML_TYPE_COUNT; ++t) if (name == ggml_type_name((ggml_type) t)) return (ggml_type) t;
+    abort();
+}
+
+// ---- attention -----------------------------------------------------------------------------------
+
+static std::vector<float> run_attention(const AttentionCase & p) {
+    Graph          g;
+    ggml_context * c = g.context();
+    const Shape &  s = p.s;
+    ggml_tensor *  q = ggml_new_tensor_4d(c, GGML_TYPE_F32, p.dk, p.heads(), s.nq, s.sequences);
+    ggml_tensor *  k = ggml_new_tensor_4d(c, type_named(p.kt.name), p.dk, s.heads_kv, s.kv, s.sequences);
+    ggml_tensor *  v = ggml_new_tensor_4d(c, type_named(p.vt.name), p.dv, s.heads_kv, s.kv, s.sequences);
+    ggml_tensor *  mask = s.mask ? ggml_new_tensor_4d(c, GGML_TYPE_F16, s.kv, s.nq, 1, 1) : nullptr;
+    g.fill(q, p.q.data());
+    g.fill(k, p.k.data());
+    g.fill(v, p.v.data());
+    if (mask) g.fill(mask, p.mask.data());
+    const auto    heads_outside = [&](ggml_tensor * t) { return ggml_permute(c, t, 0, 2, 1, 3); };
+    ggml_tensor * out = ggml_flash_attn_ext(c, heads_outside(q), heads_outside(k), heads_outside(v), mask, p.scale(), s.max_bias, s.softcap);
+    if (s.sinks) {
+        ggml_tensor * sinks = ggml_new_tensor_1d(c, GGML_TYPE_F32, p.heads());
+        g.fill(sinks, p.sinks.data());
+        ggml_flash_attn_ext_add_sinks(out, sinks);
+    }
+    const auto         bytes = g.run(out);
+    std::vector<float> r(bytes.size()/4);
+    memcpy(r.data(), bytes.data(), bytes.size());
+    return r;
+}
+
+static std::string turbo_for(const std::string & family, int head) { return head % 128 == 0 ? family : family + "_64"; }
+
+static void attention(const std::string & k, const std::string & v, int dk, int dv, const Shape & shape, double bound, const char * what) {
+    const AttentionCase p(shape, dk, dv, RowType::named(k), RowType::named(v), 5);
+    const size_t        before = dispatched().size();
+    const double        e      = relative_error(run_attention(p).data(), p.answer());
+    std::string         kernels;
+    for (size_t i = before; i < dispatched().size(); ++i) kernels += (i > before ? " " : "") + dispatched()[i];
+    report.check(e < bound, (k + "/" + v).c_str(), "%d/%d, %s: error %.1e by %s", dk, dv, what, e, kernels.c_str());
+}
+
+static void all_attention() {
+    const Shape decode = { 4, 2, 1, 1, 300, true, false, 0, 0 };
+    const Shape few    = { 2, 1, 2, 3,  97, true, true, 12, 8 };
+    const Shape most   = { 1, 2, 1, 19, 65, true, false, 0, 0 };
+    const Shape many   = { 2, 1, 1, 20, 97, true, false, 0, 0 };
+    const Shape more   = { 2, 1, 1, 33, 64, true, true, 0, 0 };
+    const Shape long_cache = { 8, 1, 1, 1, 4200, true, false, 0, 0 }; // four simdgroups a threadgroup
+    // float math in our kernels; half in upstream's for many queries: its queries, its copies of K and V, its weights
+    const double exact = 5e-6, half_math = 1.5e-3;
+    struct { int dk, dv; } heads[] = {
+#define TQ_METAL_HEAD(library, dk, dv) { dk, dv },
+#include "metal/kernels.def"
+    };
+    for (const auto & h : heads) {
+        attention(turbo_for("turbo4", h.dk), turbo_for("turbo3", h.dv), h.dk, h.dv, decode, exact, "one query");
+        attention("q8_0", turbo_for("turbo2", h.dv), h.dk, h.dv, few, exact, "three queries, two sequences, sinks, softcap, ALiBi");
+    }
+    std::vector<std::string> sides = { "turbo4", "turbo3", "turbo2", "f16", "q8_0" };
+    for (const auto & k : sides) for (const auto & v : sides) {
+        if (!tq_metal_is_turbo(k.c_str()) && !tq_metal_is_turbo(v.c_str())) continue;
+        attention(k, v, 128, 128, decode, exact, "one query");
+        attention(k, v, 128, 128, many, half_math, "twenty queries");
+    }
+    attention("turbo4", "turbo4", 128, 128, most, exact, "nineteen queries");
+    attention("turbo4", "turbo4", 128, 128, long_cache, exact, "long cache");
+    attention("turbo4_64", "turbo2_64", 64, 64, more, half_math, "33 queries");
+    attention("turbo4", "q8_0", 128, 128, more, half_math, "33 queries");
+    // a whole number of chunks: upstream's pad kernel reads past the last row of a cache with several heads (docs/metal.md)
+    attention("q8_0", "q8_0", 128, 128, { 4, 2, 1, 1, 256, true, false, 0, 0 }, half_math, "upstream's own");
+}
+
+// ---- into the cache and out of it ----------------------------------------------------------------
+
+static std::vector<float> gauss(size_t n) {
+    std::mt19937       rng(3);
+    std::vector<float> x(n);
+    for (auto & y : x) y = std::normal_distribution<float>(0, 1)(rng);
+    return x;
+}
+
+static void cache(const RowType & type, int blocks) {
+    const int    length = blocks*type.block, rows = 9, slots = 20;
+    const auto   x      = gauss((size_t) rows*length);
+    const size_t bytes  = type.row_bytes(length);
+    std::vector<uint8_t> packed(rows*bytes);
+    std::vector<double>  exact((size_t) rows*length);
+    for (int r = 0; r < rows; ++r) type.pack(&x[(size_t) r*length], &packed[r*bytes], length, &exact[(size_t) r*length]);
+
+    { // SET_ROWS
+        Graph         g;
+        ggml_tensor * dst = ggml_new_tensor_2d(g.context(), type_named(type.name), length, slots);
+        ggml_tensor * src = ggml_new_tensor_2d(g.context(), GGML_TYPE_F32, length, rows);
+        ggml_tensor * idx = ggml_new_tensor_1d(g.context(), GGML_TYPE_I64, rows);
+        std::vector<int64_t> at(rows);
+        for (int r = 0; r < rows; ++r) at[r] = (7*r + 2)%slots;
+        g.fill(dst, std::vector<uint8_t>(slots*bytes).data());
+        g.fill(src, x.data());
+        g.fill(idx, at.data());
+        const auto got = g.run(ggml_set_rows(g.context(), dst, src, idx));
+        int        bad = 0;
+        for (int r = 0; r < rows; ++r) bad += memcmp(&got[at[r]*bytes], &packed[r*bytes], bytes) != 0;
+        report.check(!bad, type.name.c_str(), "SET_ROWS of %d blocks: %d rows differ", blocks, bad);
+    }
+    { // CPY into the type and back
+        Graph         g;
+        ggml_tensor * src = ggml_new_tensor_2d(g.context(), GGML_TYPE_F32, length, rows);
+        g.fill(src, x.data());
+        const auto got = g.run(ggml_cpy(g.context(), src, ggml_new_tensor_2d(g.context(), type_named(type.name), length, rows)));
+        report.check(got == packed, type.name.c_str(), "CPY of %d blocks into it", blocks);
+    }
+    for (ggml_type to : { GGML_TYPE_F32, GGML_TYPE_F16 }) {
+        Graph         g;
+        ggml_tensor * src = ggml_new_tensor_2d(g.context(), type_named(type.name), length, rows);
+        g.fill(src, packed.data());
+        const auto got = g.run(ggml_cast(g.context(), src, to));
+        int        bad = 0;
+        for (size_t i = 0; i < exact.size(); ++i) {
+            bad += to == GGML_TYPE_F32 ? ((float *) got.data())[i] != (float) exact[i] : (float) ((half *) got.data())[i] != (float) (half) (float) exact[i];
+        }
+        report.check(!bad, type.name.c_str(), "CPY of %d blocks to %s: %d values differ", blocks, ggml_type_name(to), bad);
+    }
+    { // GET_ROWS
+        Graph         g;
+        ggml_tensor * src = ggml_new_tensor_2d(g.context(), type_named(type.name), length, rows);
+        ggml_tensor * idx = ggml_new_tensor_1d(g.context(), GGML_TYPE_I32, 3);
+        const int32_t at[] = { 8, 0, 5 };
+        g.fill(src, packed.data());
+        g.fill(idx, at);
+        const auto got = g.run(ggml_get_rows(g.context(), src, idx));
+        int        bad = 0;
+        for (int r = 0; r < 3; ++r) for (int i = 0; i < length; ++i) bad += ((float *) got.data())[r*length + i] != (float) exact[(size_t) at[r]*length + i];
+        report.check(!bad, type.name.c_str(), "GET_ROWS of %d blocks: %d values differ", blocks, bad);
+    }
+}
+
+// ---- what is accepted ----------------------------------------------------------------------------
+
+static void refusals() {
+    Graph          g;
+    ggml_context * c = g.context();
+    const auto     refused = [&](ggml_tensor * op, const char * what) {
+        report.check(tq_metal_concerns(op) && !tq_metal_supports_op(op, true), "refusals", "%s", what);
+    };
+    const auto accepted = [&](ggml_tensor * op, const char * what) {
+        report.check(tq_metal_concerns(op) && tq_metal_supports_op(op, true) && !tq_metal_supports_op(op, false), "refusals", "%s is accepted, with simdgroups only", what);
+    };
+    ggml_tensor * turbo = ggml_new_tensor_2d(c, GGML_TYPE_TURBO4, 256, 8);
+    ggml_tensor * plain = ggml_new_tensor_2d(c, GGML_TYPE_F32, 256, 8);
+    ggml_tensor * ids   = ggml_new_tensor_1d(c, GGML_TYPE_I32, 2);
+    refused(ggml_mul_mat(c, turbo, plain), "MUL_MAT");
+    refused(ggml_concat(c, turbo, turbo, 1), "CONCAT");
+    refused(ggml_cpy(c, turbo, ggml_new_tensor_2d(c, GGML_TYPE_TURBO4, 256, 8)), "CPY between turbo types");
+    refused(ggml_cpy(c, ggml_new_tensor_2d(c, GGML_TYPE_BF16, 256, 8), turbo), "CPY from bf16");
+    refused(ggml_cpy(c, ggml_transpose(c, ggml_new_tensor_2d(c, GGML_TYPE_F32, 8, 256)), turbo), "CPY from a transposed matrix");
+    accepted(ggml_get_rows(c, turbo, ids), "GET_ROWS");
+    accepted(ggml_cpy(c, plain, turbo), "CPY");
+    report.check(!tq_metal_concerns(ggml_cpy(c, plain, plain)), "refusals", "an op without turbo tensors is upstream's");
+    report.check(!tq_metal_concerns(ggml_reshape_1d(c, turbo, 2048)), "refusals", "a view runs no kernel");
+
+    const auto attention_of = [&](ggml_type k, ggml_type v, int dk, int dv) {
+        return ggml_flash_attn_ext(c, ggml_new_tensor_3d(c, GGML_TYPE_F32, dk, 1, 2), ggml_new_tensor_3d(c, k, dk, 64, 2), ggml_new_tensor_3d(c, v, dv, 64, 2), nullptr, 1, 0, 0);
+    };
+    accepted(attention_of(GGML_TYPE_TURBO4, GGML_TYPE_TURBO2, 128, 128), "a pair of the registry");
+    accepted(attention_of(GGML_TYPE_F16, GGML_TYPE_TURBO3_64, 64, 64), "f16 with a turbo side");
+    refused(attention_of(GGML_TYPE_TURBO4, GGML_TYPE_Q4_0, 128, 128), "a pair without a kernel");
+    refused(attention_of(GGML_TYPE_TURBO4_64, GGML_TYPE_TURBO4_64, 128, 128), "the narrow block where the wide one fits");
+    refused(attention_of(GGML_TYPE_TURBO4, GGML_TYPE_TURBO4, 384, 384), "a head size without a kernel");
+    refused(attention_of(GGML_TYPE_TURBO4_64, GGML_TYPE_TURBO4, 576, 512), "MLA's head size");
+}
+
+int main() {
+    use({ "forward", 0, 0, false, 0 });
+    all_attention();
+    for (int i = 0; i < tq_type_count(); ++i) for (int blocks : { 1, 3, 8 }) cache(RowType::named(tq_type_at(i)->name), blocks);
+    refusals();
+    return report.finish("Metal backend's host code", false);
+}

@@ -1,0 +1,40 @@
+// device.h: a Metal device for upstream's real host code (ggml-metal-ops.cpp, ggml-metal-device.cpp), which runs what is
+// encoded on the executor. Tensors lie in buffers that end where the backend's own size ends.
+//
+// Dispatches between two barriers are held back and run in reverse order: the host code must not count on an order that
+// it did not ask for.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "executor/metal.h"
+#include "ggml-backend-impl.h"
+#include "ggml-impl.h"
+#include "ggml-metal-ops.h"
+#include "ggml.h"
+
+// A graph whose tensors have memory, and the run of its nodes.
+class Graph {
+public:
+    Graph();
+    ~Graph();
+    ggml_context * context() { return ctx; }
+
+    // Memory for a source; `bytes` is copied.
+    void fill(ggml_tensor * t, const void * bytes);
+    // Runs the nodes that lead to `result` and returns its bytes.
+    std::vector<uint8_t> run(ggml_tensor * result);
+
+private:
+    void place(ggml_tensor * t);
+
+    ggml_context *                              ctx;
+    ggml_backend_buffer                         buffer = {};
+    std::vector<std::unique_ptr<msl::Guarded>>  memory;
+};
+
+// Kernels that were dispatched since the program started.
+const std::vector<std::string> & dispatched();

@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""Breaks the Metal kernels on purpose, one line at a time, and demands that the tests notice.
+
+  mutations.py OUT MAKE...     OUT: a scratch directory; MAKE: the make command line of scripts/test-metal.sh
+
+Not part of `make test`: run it after a change to the tests (scripts/test-metal.sh mutations).
+"""
+import os, shutil, subprocess, sys
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+# (file, what is replaced, by what, test that must fail)
+MUTATIONS = [
+    ("turbo_codec", "x += simd_shuffle_xor(x, 4);", "x += simd_shuffle_xor(x, 2);", "codec"),
+    ("turbo_codec", "square += x*x;", "square = fma(x, x, square);", "codec"),
+    ("turbo_codec", "constant float tq_edges_4[7] = { 20,", "constant float tq_edges_4[7] = { 21,", "codec"),
+    ("turbo_codec", "rank += u2 >=", "rank += u2 >", "codec"),
+    ("turbo_codec", "other_score > best_score ||", "", "codec"),
+    ("turbo_codec", "g < TQ_GRID_POINTS && score > best_score", "g < TQ_GRID_POINTS && score >= best_score", "codec"),
+    ("turbo_codec", "mag == 0x7f800000u ? bits[k] - 1u :", "", "codec"),
+    ("turbo_codec", "(float) mag*as_type<float>(104u << 23)*small", "0.0f", "codec"),
+    ("turbo_codec", "clamp(top >> 23, 1u, 253u)", "clamp(top >> 23, 1u, 254u)", "codec"),
+    ("turbo_codec", "some ? (bits[k]", "true ? (bits[k]", "codec"),
+    ("turbo_codec", "const bool high = (h ? index[2*k + 1] : index[2*k]) & 4;", "const bool high = (h ? index[2*k] : index[2*k]) & 4;", "codec"),
+    ("turbo_codec", "i |= ushort4(h & 1, (h >> 1) & 1,", "i |= ushort4(h & 1, (h >> 2) & 1,", "codec"),
+    ("turbo_codec", "scale > TQ_HALF_MAX ? TQ_HALF_MAX : scale", "scale", "codec"),
+    ("turbo_vec_128", "const ushort h = xb->qs[BLOCK/4 + u/2] >> (4*(u%2));", "const ushort h = xb->qs[BLOCK/4 + u/2];", "attention"),
+    ("turbo_vec_128", "const float send = upper ? s[r][i] : s[r][i + w];", "const float send = upper ? s[r][i + w] : s[r][i];", "attention"),
+    ("turbo_vec_128", "        simdgroup_barrier(mem_flags::mem_threadgroup);\n\n        // O = O + P*V", "\n        // O = O + P*V", "attention"),
+    ("turbo_vec_128", "            S[r] = S[r]*ms + vs;", "            S[r] = S[r] + vs;", "attention"),
+    ("turbo_vec_128", "                o[r][i] *= ms;\n            }\n        }\n        simdgroup_barrier", "                o[r][i] *= 1.0f;\n            }\n        }\n        simdgroup_barrier", "attention"),
+    ("turbo_vec_128", "const float vs = inside ? exp(score - M[r]) : 0.0f;", "const float vs = exp(score - M[r]);", "attention"),
+    ("turbo_vec_128", "(ic + min(NL*ty + cc, last))", "(ic + NL*ty + cc)", "attention"),
+    ("turbo_vec_128", "score = args.logit_softcap*precise::tanh(score);", "score = precise::tanh(score);", "attention"),
+    ("turbo_vec_128", "sgitg == 0 && iwg == 0) {", "sgitg == 0) {", "attention"),
+    ("turbo_vec_128", "2*(iq2 - args.n_head_log2) + 1", "2*(iq2 - args.n_head_log2)", "attention"),
+    ("turbo_vec_128", "S[r] = S[r]*e0 + rs[2*r + 0]*e1;", "S[r] = S[r]*e0 + rs[2*r + 0];", "attention"),
+    ("turbo_vec_128", "    for (short n = NSG/2; n > 0; n /= 2) {\n        threadgroup_barrier(mem_flags::mem_threadgroup);", "    for (short n = NSG/2; n > 0; n /= 2) {", "attention"),
+    ("turbo_vec_128", "const int iq2 = ikv2*group + (row0 + r)%group;\n        pm", "const int iq2 = ikv2*group + r%group;\n        pm", "attention"),
+]
+
+
+def main():
+    out, make = sys.argv[1], sys.argv[2:]
+    missed = 0
+    for n, (name, old, new, test) in enumerate(MUTATIONS):
+        with open(f"{ROOT}/kernels/metal/{name}.metal") as f: text = f.read()
+        if text.count(old) == 0: sys.exit(f"mutation {n}: {name}.metal has no {old!r}")
+        source = f"{out}/mutant"
+        shutil.rmtree(source, ignore_errors=True)
+        shutil.copytree(f"{ROOT}/kernels/metal", source)
+        with open(f"{source}/{name}.metal", "w") as f: f.write(text.replace(old, new))
+        built = subprocess.run([*make, test, f"OUT={out}", f"SOURCES={source}", "ONLY=turbo[34]_turbo[34]_dk128|reduce|set_rows|cpy|get_rows|kv_"], capture_output=True, text=True)
+        noticed = built.returncode != 0 and ("FAILED" in built.stdout or "msl:" in built.stderr)
+        missed += not noticed
+        print(f"{'noticed' if noticed else 'MISSED '}  {name}: {' '.join(old.split())}  ->  {' '.join(new.split())}")
+        if not noticed and built.returncode != 0: print(built.stderr[-2000:])
+    print(f"{len(MUTATIONS) - missed} of {len(MUTATIONS)} mutations noticed")
+    sys.exit(missed != 0)
+
+
+if __name__ == "__main__":
+    main()
