@@ -116,6 +116,22 @@ fn a_restored_slot_has_the_checkpoints_of_the_saved_one() {
 }
 
 #[test]
+fn windows_from_a_file_are_no_beginning_where_the_whole_is_kept() {
+    let [model, _] = models();
+    let path = scratch("windows");
+    std::fs::write(&path, saved(&model)).expect("a file");
+    let whole = || {
+        let mut setup = setup(&model, KvType::Turbo4);
+        setup.kv.swa_full = true;
+        setup
+    };
+    let scheduler = whole().start();
+    scheduler.restore_slot(0, &path).expect("a restored slot");
+    assert_eq!(scheduler.slots()[0].n_checkpoints, 0);
+    assert_eq!(same_as_alone(&scheduler, whole(), &branch(1, 250, 3, 50)), 0);
+}
+
+#[test]
 fn a_checkpoint_that_the_engine_refuses_means_computing_from_the_beginning() {
     for model in models() {
         let mut bytes = saved(&model);

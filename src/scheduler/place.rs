@@ -130,7 +130,7 @@ impl Worker {
             .collect();
         let slots = &self.slots;
         let lends = self.lends();
-        let lent = |i: usize| lends.of(&slots[i], common(&slots[i]));
+        let lent = |i: usize| lends.of(&slots[i], common(&slots[i])).min(known[i]);
         let idle = || (0..slots.len()).filter(|&i| slots[i].running.is_none());
         let best = idle().max_by_key(|&i| (known[i], Reverse(slots[i].last_used)))?;
         // whose content is missed least

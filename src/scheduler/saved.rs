@@ -228,7 +228,7 @@ impl Checksum {
             self.pending[filled..filled + head.len()].copy_from_slice(head);
             self.len += head.len();
             bytes = rest;
-            if self.len % 8 > 0 {
+            if !self.len.is_multiple_of(8) {
                 return;
             }
             self.word(u64::from_le_bytes(self.pending));
