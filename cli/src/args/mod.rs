@@ -83,7 +83,8 @@ pub enum Command {
     ///
     /// Options and environment variables have llama-server's names. Its options that are not listed here are accepted
     /// where they ask for what is so anyway; the others are refused, with what to do instead. An option beats a
-    /// LLAMA_ARG_ variable, that an OLLAMA_ variable (read with --ollama only), that the configuration file.
+    /// LLAMA_ARG_ variable, that an OLLAMA_ variable (read with --ollama only), that a profile (--profile), that the
+    /// configuration file.
     Serve(Box<ServeArgs>),
     /// List the KV cache types: bits per value, size, and which device runs which pair.
     Kv(KvArgs),

@@ -24,6 +24,12 @@ pub fn run(args: &ProfileArgs) -> Result<ExitCode> {
     }
     let profile = profile(args, &decision)?;
     let text = profile.text(args.form)?;
+    for reason in &decision.reasons {
+        eprintln!("{}", reason.text);
+    }
+    for warning in &decision.warnings {
+        eprintln!("warning: {}", warning.text);
+    }
     let path = args.output.as_deref().unwrap_or_else(|| args.form.default_path());
     if path == Path::new("-") {
         print!("{text}");
@@ -31,12 +37,6 @@ pub fn run(args: &ProfileArgs) -> Result<ExitCode> {
     }
     let outcome = profile::write(path, &text, args.force)?;
     let server = &profile.server;
-    for reason in &decision.reasons {
-        eprintln!("{}", reason.text);
-    }
-    for warning in &decision.warnings {
-        eprintln!("warning: {}", warning.text);
-    }
     eprintln!(
         "{} {}: {} with K {} and V {}, layer-adaptive mode {}, {} tokens for {} requests at once",
         match outcome {

@@ -62,7 +62,9 @@ pub(super) fn text(profile: &Profile) -> Result<String> {
             max_tokens: n_ctx.into(),
         },
     };
-    let yaml = serde_saphyr::to_string(&document)?;
+    // the command on one line, for those who copy it or look for it
+    let yaml =
+        serde_saphyr::to_string_with_options(&document, serde_saphyr::ser_options! { prefer_block_scalars: false })?;
     Ok(format!(
         "# Agent profile for llama-turboquant. The server it describes: `turboquant serve --profile FILE`,\n\
          # or server_command, which says the same. docs/profiles.md explains the fields.\n{yaml}"

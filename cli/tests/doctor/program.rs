@@ -58,6 +58,7 @@ fn another_machine_is_judged_by_its_facts_alone() {
     assert_eq!(code, Some(0));
     assert_eq!(levels(&report, "devices.unused"), ["warning"]);
     assert_eq!(levels(&report, "ports"), [""; 0]);
+    assert_eq!(levels(&report, "build.cpu"), [""; 0]);
     assert_eq!(levels(&report, "model.fits"), ["ok"]);
 }
 

@@ -18,6 +18,8 @@ fn an_agents_profile_has_what_its_contract_says() {
     let n_ctx = profile["context"]["max_tokens"].as_u64().unwrap();
     assert!(n_ctx >= 8192, "{n_ctx}");
     let command = primary["turboquant"]["server_command"].as_str().unwrap();
+    let file = std::fs::read_to_string(&path).unwrap();
+    assert!(file.contains(command), "on one line, for those who copy it: {file}");
     let words: Vec<&str> = command.split(' ').collect();
     let after = |name: &str| words[words.iter().position(|word| *word == name).unwrap() + 1];
     assert_eq!(
@@ -101,6 +103,16 @@ fn serve_starts_with_what_the_other_profiles_say() {
             assert_eq!(set(option).0, value, "{option} of {form}");
         }
     }
+}
+
+#[test]
+fn a_cache_without_a_turbo_type_can_be_in_an_openai_clients_profile() {
+    let (_dir, path) = written(&["openai", "-ctk", "f16", "-ctv", "f16"]);
+    let set = printed(&path, &[]);
+    assert_eq!(
+        (set("cache-type-k").0, set("cache-type-v").0),
+        ("f16".into(), "f16".into())
+    );
 }
 
 #[test]

@@ -3,26 +3,25 @@
 use crate::doctor::facts::Build;
 use crate::doctor::{Finding, Level};
 
-pub(super) fn check(build: &Build) -> Vec<Finding> {
+/// What the program is.
+pub(super) fn version(build: &Build) -> Finding {
     let engine = &build.engine;
     let backends = if engine.backends.is_empty() {
         "none".to_owned()
     } else {
         engine.backends.join(", ")
     };
-    vec![
-        Finding::ok(
-            "build.version",
-            format!(
-                "turboquant {}, llama.cpp {}, codec version {} ({}), for {}; backends: {backends}",
-                build.program, engine.llama_cpp, engine.codec_version, engine.codec, engine.target
-            ),
+    Finding::ok(
+        "build.version",
+        format!(
+            "turboquant {}, llama.cpp {}, codec version {} ({}), for {}; backends: {backends}",
+            build.program, engine.llama_cpp, engine.codec_version, engine.codec, engine.target
         ),
-        cpu(build),
-    ]
+    )
 }
 
-fn cpu(build: &Build) -> Finding {
+/// Whether the engine uses what this CPU has.
+pub(super) fn cpu(build: &Build) -> Finding {
     const ID: &str = "build.cpu";
     let compiled = |name: &str| {
         let value = build.engine.cpu_features.get(name);

@@ -13,7 +13,9 @@ use super::{Facts, Finding};
 
 /// All findings, by subject.
 pub(super) fn all(facts: &Facts) -> Vec<Finding> {
-    let mut findings = build::check(&facts.build);
+    let mut findings = vec![build::version(&facts.build)];
+    // the processor is that of this machine, which facts from a file are not about
+    findings.extend(facts.here.as_ref().map(|_| build::cpu(&facts.build)));
     findings.extend(devices::check(&facts.machine, &facts.build));
     findings.extend(memory::check(&facts.machine));
     if let Some(here) = &facts.here {
