@@ -93,7 +93,9 @@ impl Server {
         )
     }
 
-    async fn answer(&self, extra: Value) -> String {
+    /// The same from scratch, so that it does not depend on what was asked before.
+    async fn answer(&self, mut extra: Value) -> String {
+        extra["cache_prompt"] = json!(false);
         self.complete(extra).await.0
     }
 
