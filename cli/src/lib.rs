@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod auto;
 pub mod commands;
 pub mod console;
 pub mod decide;

@@ -6,6 +6,7 @@ use crate::embedded;
 use crate::loras::LoraFiles;
 use crate::projector::ProjectorSettings;
 use anyhow::{Context as _, Result, anyhow, bail};
+use llama_turboquant::choose::DEFAULT_SLOTS;
 use llama_turboquant::engine::sampler::SamplingParams;
 use llama_turboquant::{
     CancelToken, Context, ContextConfig, Error, GpuLayers, KvCacheConfig, KvType, LayerMap, LayerPolicy, Model,
@@ -174,6 +175,25 @@ fn gpu_layers(asked: Option<u32>, embedded: bool) -> GpuLayers {
     }
 }
 
+/// What was asked of the choice; the rest is left to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Tokens, all slots together; 0: what the model was trained with.
+    pub n_ctx: Option<u32>,
+    /// Requests served at once.
+    pub n_slots: Option<u32>,
+    /// The least context that is of use.
+    pub min_ctx: Option<u32>,
+    /// All layers on devices.
+    pub whole: bool,
+    /// The least quality.
+    pub floor: Option<KvType>,
+    /// Bytes to be left free in every pool of memory.
+    pub margin: Option<u64>,
+    /// Bytes to be left free besides, for others.
+    pub kept_back: u64,
+}
+
 /// Everything about a model and its context, checked as far as it can be without loading.
 #[derive(Debug, Clone)]
 pub struct ModelSettings {
@@ -187,6 +207,8 @@ pub struct ModelSettings {
     pub map: Option<LayerMap>,
     /// The context; its `kv` holds all but the types.
     pub context: ContextConfig,
+    /// Of types, context, slots and layers, what was asked for.
+    pub asked: Asked,
     /// A chat template (Jinja) instead of the model's.
     pub chat_template: Option<String>,
     /// LoRA adapters that are loaded with it.
@@ -196,6 +218,16 @@ pub struct ModelSettings {
 }
 
 impl ModelSettings {
+    /// Validates `args` for a server of so many slots; `None`: it is left to the choice.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn for_slots(args: &ModelArgs, n_slots: Option<u32>) -> Result<Self> {
+        let mut settings = Self::new(args, n_slots.unwrap_or(DEFAULT_SLOTS))?;
+        settings.asked.n_slots = n_slots;
+        Ok(settings)
+    }
+
     /// Validates `args` for a context of `n_seq_max` sequences.
     ///
     /// # Errors
@@ -245,6 +277,20 @@ impl ModelSettings {
             v,
             map,
             context,
+            asked: Asked {
+                n_ctx: args.ctx_size.or((!args.fit).then_some(0)),
+                whole: !args.fit,
+                n_slots: Some(n_seq_max),
+                min_ctx: args.fit_ctx,
+                floor: args
+                    .kv_floor
+                    .as_deref()
+                    .map(str::parse)
+                    .transpose()
+                    .context("--kv-floor")?,
+                margin: args.fit_target.map(|mib| u64::from(mib) << 20),
+                kept_back: 0,
+            },
             chat_template: None,
             loras: LoraFiles::default(),
             projector: ProjectorSettings::new(&args.projector, args.engine.threads)?,

@@ -6,6 +6,7 @@ mod chips;
 mod detect;
 mod fact;
 mod file;
+mod freed;
 mod gpus;
 mod pools;
 mod size;

@@ -40,10 +40,12 @@ pub struct EngineArgs {
 pub struct ModelArgs {
     #[command(flatten)]
     pub engine: EngineArgs,
-    /// Context in tokens, all slots together; 0: what the model was trained with. [-c]
+    /// Context in tokens, all slots together; 0: what the model was trained with. Default: what fits this machine, up to 131072
+    /// and what the model was trained with. [-c]
     #[arg(short = 'c', long, value_name = "N")]
     pub ctx_size: Option<u32>,
-    /// Type of the K cache: auto, or a name from `turboquant kv`. auto is turbo4 where the model allows it. [-ctk]
+    /// Type of the K cache: auto, or a name from `turboquant kv`. auto is what fits this machine and model best (docs/choosing.md):
+    /// mostly turbo4. [-ctk]
     #[arg(long, value_name = "TYPE", default_value = "auto")]
     pub cache_type_k: String,
     /// Type of the V cache, likewise. [-ctv]
@@ -55,6 +57,20 @@ pub struct ModelArgs {
     /// Types of each layer, as written by `turboquant sensitivity`; replaces the cache types.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["cache_type_k", "cache_type_v"])]
     pub layer_map: Option<PathBuf>,
+    /// The least quality that may be chosen where types are left to auto: no cache that was measured to be worse than this type.
+    #[arg(long, value_name = "TYPE")]
+    pub kv_floor: Option<String>,
+    /// Choose what is left open so that it fits the memory. off: the context that the model was trained with, and all layers on the
+    /// GPU, or an error. [-fit]
+    #[arg(long, value_name = "on|off", default_value = "on", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::Set)]
+    pub fit: bool,
+    /// The least context that is of use where it is left open: rather than a shorter one, nothing is loaded. [-fitc]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    pub fit_ctx: Option<u32>,
+    /// Memory to be left free on each device, where something is left open. Default: a sixteenth of the weights, 128 MiB at least
+    /// and 1 GiB at most. [-fitt]
+    #[arg(long, value_name = "MIB")]
+    pub fit_target: Option<u32>,
     /// Threads for prompts; 0: as --threads. [-tb]
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads_batch: u32,

@@ -110,9 +110,9 @@ pub struct AccessArgs {
 /// How requests are served.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct ServingArgs {
-    /// Requests served at once; they share the context. [-np]
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    pub parallel: u32,
+    /// Requests served at once; they share the context. Default: 4, or 1 where four do not fit. [-np]
+    #[arg(long, value_name = "N")]
+    pub parallel: Option<u32>,
     /// Requests that may wait, for each model; more are refused with 429.
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub queue: usize,

@@ -2,6 +2,7 @@
 
 use super::run_images::{self, Pictures};
 use crate::args::RunArgs;
+use crate::auto::{self, Auto};
 use crate::console;
 use crate::interrupt::{Interrupt, exit_code};
 use crate::loras::LoraFiles;
@@ -9,6 +10,7 @@ use crate::settings::{ModelSettings, human_bytes, sampling};
 use anyhow::{Context as _, Result, bail};
 use llama_turboquant::engine::chat::{ChatRequest, ChatTemplate};
 use llama_turboquant::generate::{FinishReason, GenParams, GenStats, Prompt, Session};
+use llama_turboquant::machine::Machine;
 use llama_turboquant::{CancelToken, Error};
 use std::io::{BufRead, IsTerminal, Read, Write};
 use std::process::ExitCode;
@@ -35,6 +37,13 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     if let Some(file) = args.remote.obtain(None, &interrupt.token())? {
         settings.engine.file = Some(file);
     }
+    let projector = settings.projector.clone().filter(|_| !images.is_empty());
+    let plan = match &projector {
+        Some(projector) => Some(projector.plan(&mut settings.context)?),
+        None => None,
+    };
+    settings.loras = LoraFiles::from(&args.lora);
+    settle(&mut settings, plan.map_or(0, |plan| plan.bytes()))?;
     let model = settings.engine.load(&interrupt.token())?;
     let template = if args.raw {
         None
@@ -44,13 +53,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         tracing::info!("the model has no chat template: the prompt is continued as text");
         None
     };
-    let projector = settings.projector.clone().filter(|_| !images.is_empty());
-    if let Some(projector) = &projector {
-        projector.plan(&mut settings.context)?;
-    }
     let pictures = Pictures::encode(&images, &model, projector.as_ref(), &interrupt.token())?;
     let mut context = settings.create_context(&model)?;
-    let loras = LoraFiles::from(&args.lora).load(&model)?;
+    let loras = settings.loras.load(&model)?;
     context.set_loras(&loras)?;
     tracing::info!(
         "{} tokens of context, KV cache {}/{}: {}",
@@ -81,6 +86,15 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         }
         None => chat.talk(&interrupt),
     }
+}
+
+/// Chooses what the options leave open.
+fn settle(settings: &mut ModelSettings, projector: u64) -> Result<()> {
+    let mut auto = Auto::open(settings, projector)?;
+    if let Some(decision) = auto.settle(settings, &Machine::detect()?, false)? {
+        auto::say(&decision);
+    }
+    Ok(())
 }
 
 fn read_all(mut from: impl Read) -> Result<String> {

@@ -35,7 +35,7 @@ impl Shop {
         let Command::Serve(args) = Args::parse_from(line).command else {
             unreachable!()
         };
-        let settings = ModelSettings::new(&args.model, args.serving.parallel).unwrap();
+        let settings = ModelSettings::for_slots(&args.model, args.serving.parallel).unwrap();
         let engine = Arc::new(Engine::new(store.clone(), settings, Limits::default(), None).unwrap());
         let hub = HubSettings {
             url: "http://127.0.0.1:9".into(),

@@ -33,7 +33,7 @@ fn parsed(options: &[&str]) -> (Box<ServeArgs>, ModelSettings) {
         unreachable!()
     };
     llama_turboquant::Backend::init().unwrap();
-    let mut settings = ModelSettings::new(&args.model, args.serving.parallel).unwrap();
+    let mut settings = ModelSettings::for_slots(&args.model, args.serving.parallel).unwrap();
     settings.loras = LoraFiles::from(&args.lora);
     (args, settings)
 }

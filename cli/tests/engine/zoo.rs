@@ -51,7 +51,7 @@ pub fn args(options: &[&str]) -> Box<ServeArgs> {
 /// What `serve` makes of these options.
 pub fn settings(options: &[&str]) -> ModelSettings {
     let args = args(options);
-    ModelSettings::new(&args.model, args.serving.parallel).unwrap()
+    ModelSettings::for_slots(&args.model, args.serving.parallel).unwrap()
 }
 
 impl Zoo {

@@ -29,7 +29,7 @@ fn server(variable: &str, value: &str) -> Settings {
 
 fn model(variable: &str, value: &str) -> ModelSettings {
     let args = with(variable, value);
-    ModelSettings::new(&args.model, args.serving.parallel).unwrap()
+    ModelSettings::for_slots(&args.model, args.serving.parallel).unwrap()
 }
 
 /// The thirteen of the contract, each with a value that is not its default, and the option that it stands for.
@@ -106,7 +106,7 @@ fn models_is_the_folder_of_the_models_on_offer() {
     let dir = tempfile::tempdir().unwrap();
     let offered = |folder: &Path| {
         let args = with("OLLAMA_MODELS", folder.to_str().unwrap());
-        let settings = ModelSettings::new(&args.model, args.serving.parallel).unwrap();
+        let settings = ModelSettings::for_slots(&args.model, args.serving.parallel).unwrap();
         OnOffer::new(&args, &[], &settings)
     };
     let (store, _) = offered(dir.path()).unwrap().store.expect("a folder of models");
@@ -270,7 +270,7 @@ fn more_slots_or_context_than_the_engine_has_are_refused_before_any_work() {
         let Command::Serve(args) = parsed.args.command else {
             panic!()
         };
-        let error = ModelSettings::new(&args.model, args.serving.parallel).unwrap_err();
+        let error = ModelSettings::for_slots(&args.model, args.serving.parallel).unwrap_err();
         let text = error.to_string();
         assert!(text.contains(limit) && text.contains(value), "{text}");
         assert!(parsed.origin.sources_of(&text).contains(&format!("is set by {name}")));

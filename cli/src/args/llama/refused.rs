@@ -140,8 +140,6 @@ pub(super) const REFUSED: &[Refusal] = &[
         (&["--moe-cache-mib"], 1, "LLAMA_ARG_MOE_CACHE_MIB"),
         (&["--no-host"], 0, "LLAMA_ARG_NO_HOST"),
         (&["-cmoe", "--cpu-moe"], 0, "LLAMA_ARG_CPU_MOE"),
-        (&["-fitc", "--fit-ctx"], 1, "LLAMA_ARG_FIT_CTX"),
-        (&["-fitt", "--fit-target"], 1, "LLAMA_ARG_FIT_TARGET"),
         (&["-ncffn", "--n-cpu-ffn"], 1, "LLAMA_ARG_N_CPU_FFN"),
         (&["-ncmoe", "--n-cpu-moe"], 1, "LLAMA_ARG_N_CPU_MOE"),
         (&["-ot", "--override-tensor"], 1, "LLAMA_ARG_OVERRIDE_TENSOR"),

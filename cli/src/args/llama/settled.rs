@@ -45,7 +45,6 @@ pub(super) const SETTLED: &[Flag] = &[
     flag(&["-dt", "--defrag-thold"], &[], 1, "LLAMA_ARG_DEFRAG_THOLD", Always { values: &["*"], so: "it has no effect in llama.cpp either", instead: "" }),
     flag(&["-e", "--escape"], &["--no-escape"], 0, "", Pair { on: So("prompts come as JSON, which has escapes of its own"), off: So("prompts come as JSON, which has escapes of its own") }),
     flag(&["-fa", "--flash-attn"], &[], 1, "LLAMA_ARG_FLASH_ATTN", Always { values: &["on", "auto", "1", "true", "enabled", "-1"], so: "attention always uses the flash kernels", instead: "compressed caches need flash attention; leave it out" }),
-    flag(&["-fit", "--fit"], &[], 1, "LLAMA_ARG_FIT", Always { values: &["off"], so: "options are never changed to fit the memory", instead: "a context that does not fit is refused with the numbers; choose a smaller --ctx-size" }),
     flag(&["-kvu", "--kv-unified"], &["-no-kvu", "--no-kv-unified"], 0, "LLAMA_ARG_KV_UNIFIED", Pair { on: So("slots always share one cache"), off: No("slots always share one cache; --ctx-size is for all of them together") }),
     flag(&["-lm", "--load-mode"], &[], 1, "LLAMA_ARG_LOAD_MODE", Always { values: &["auto", "mmap"], so: "files are mapped", instead: "files are mapped, or read with --no-mmap" }),
     flag(&["-lzm", "--lazy-mode"], &[], 1, "LLAMA_ARG_LAZY_MODE", Always { values: &["auto", "off"], so: "tensors are read when they are used", instead: "tensors are read when they are used" }),

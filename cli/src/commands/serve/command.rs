@@ -26,9 +26,10 @@ pub fn run(args: &ServeArgs, origin: &Origin) -> Result<ExitCode> {
         println!("{}", origin.shown.join("\n"));
         return Ok(ExitCode::SUCCESS);
     }
-    let mut settings = ModelSettings::new(&args.model, args.serving.parallel)?;
+    let mut settings = ModelSettings::for_slots(&args.model, args.serving.parallel)?;
     settings.chat_template = chat_template(args)?;
     settings.loras = LoraFiles::from(&args.lora);
+    settings.asked.kept_back = args.pool.gpu_overhead;
     let defaults = Defaults::new(args)?;
     let server_settings = start::settings(args)?;
     let connections = start::connections(&args.listen)?;

@@ -118,10 +118,9 @@ pub fn limits(args: &ServeArgs, models: &[ModelOverrides]) -> Result<Limits> {
 fn per_model(args: &ServeArgs, models: &[ModelOverrides]) -> Result<BTreeMap<String, PerModel>> {
     let settings = |model: &ModelOverrides| -> Result<PerModel> {
         let keep_alive = model.keep_alive.as_deref().map(keep_alive::from_text).transpose();
-        let mut settings = ModelSettings::new(
-            &model.over(&args.model),
-            model.parallel.unwrap_or(args.serving.parallel),
-        )?;
+        let mut settings =
+            ModelSettings::for_slots(&model.over(&args.model), model.parallel.or(args.serving.parallel))?;
+        settings.asked.kept_back = args.pool.gpu_overhead;
         settings.loras = LoraFiles::new(model.lora.clone(), model.lora_scaled.clone());
         Ok(PerModel {
             settings,

@@ -6,12 +6,16 @@ use super::memory::Plan;
 use super::pool::Pool;
 use super::residents::{Loading, Resident, State};
 use super::slots::SlotSettings;
+use crate::auto::{self, Auto, Refused};
 use crate::commands::serve::backend::{BackendError, CancelToken, KeepAlive, Wanted, kv_cache_type};
 use crate::loras::LoraFiles;
 use crate::projector::ProjectorSettings;
 use crate::settings::{CacheType, ModelSettings, human_bytes};
 use crate::store::Entry;
+use llama_turboquant::choose::{Decision, NoFit};
 use llama_turboquant::kv::LayerTypes;
+use llama_turboquant::machine::Machine;
+use llama_turboquant::vision::ProjectorPlan;
 use llama_turboquant::{Error, KvSpec};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -231,7 +235,12 @@ impl Pool {
         let projector = projector
             .transpose()
             .map_err(|error| not_loaded(&entry.name, &error.into()))?;
-        let plan = Plan::new(&settings, projector.as_ref()).map_err(unsupported)?;
+        let mut auto =
+            Auto::open(&settings, projector.as_ref().map_or(0, ProjectorPlan::bytes)).map_err(unsupported)?;
+        let decision = self.settle(&mut auto, &mut settings, entry, demand)?;
+        let machine = Machine::detect().map_err(|error| not_loaded(&entry.name, &error.into()))?;
+        let plan = Plan::new(&mut auto, &settings, &machine).map_err(unsupported)?;
+        drop(auto);
         let available = (self.limits.available)();
         let most = available.map(|available| available.saturating_add(self.lock().occupied()));
         if !plan.fits(most) {
@@ -250,6 +259,9 @@ impl Pool {
         );
         let loaded = loaded.map(|mut loaded| {
             loaded.remote_images = self.limits.remote_images;
+            if let Some(decision) = &decision {
+                auto::say(decision);
+            }
             // the engine reports its buffers, and takes the rest when it first computes
             loaded.memory.compute = loaded.memory.compute.max(plan.scratch());
             loaded
@@ -259,6 +271,38 @@ impl Pool {
             Ok(error @ (Error::UnsupportedKv(_) | Error::Invalid(_))) if demand.kv.is_some() => unsupported(error),
             Ok(error) => not_loaded(&entry.name, &error.into()),
             Err(error) => not_loaded(&entry.name, &error),
+        })
+    }
+
+    /// Fills in what was left open. What fits beside the models that are loaded comes first; where that is less than the usual
+    /// context, what fits once they have gone.
+    fn settle(
+        &self,
+        auto: &mut Auto,
+        settings: &mut ModelSettings,
+        entry: &Entry,
+        demand: &Demand,
+    ) -> Result<Option<Decision>, BackendError> {
+        if let Some(n_ctx) = demand.n_ctx {
+            settings.asked.n_ctx = Some(n_ctx);
+        }
+        let machine = Machine::detect().map_err(|error| not_loaded(&entry.name, &error.into()))?;
+        let occupied = self.lock().occupied_by_kind();
+        if occupied != (0, 0)
+            && let Ok(decision) = auto.settle(settings, &machine, true)
+        {
+            return Ok(decision);
+        }
+        let alone = machine.with_freed(occupied.0, occupied.1);
+        auto.settle(settings, &alone, false).map_err(|refused| match refused {
+            Refused::NoFit(NoFit::Memory(advice)) if demand.is_open() => {
+                BackendError::Unavailable(format!("model '{}' cannot be loaded: {advice}", entry.name))
+            }
+            Refused::NoFit(NoFit::Memory(advice)) => {
+                BackendError::invalid(format!("model '{}' cannot be loaded {demand}: {advice}", entry.name))
+            }
+            Refused::NoFit(other) => BackendError::invalid(format!("model '{}': {other}", entry.name)),
+            Refused::Engine(error) => unsupported(error),
         })
     }
 

@@ -1,49 +1,22 @@
 //! Whether a model fits the memory, before any of it is taken.
 
-use crate::embedded;
+use crate::auto::Auto;
 use crate::settings::{ModelSettings, human_bytes};
 use llama_turboquant::Error;
 use llama_turboquant::machine::Machine;
-use llama_turboquant::plan::{Footprint, MemoryPlan, Setup, Share};
-use llama_turboquant::vision::ProjectorPlan;
+use llama_turboquant::plan::{MemoryPlan, Share};
 
 /// The memory plan of one model, loaded with certain settings.
 #[derive(Clone, Debug)]
 pub(super) struct Plan(MemoryPlan);
 
 impl Plan {
-    /// Reads the file without its weights and has the engine plan the context.
+    /// Has the engine plan the context.
     ///
     /// # Errors
-    /// A file that is no model, or a KV cache that the model cannot have.
-    pub(super) fn new(settings: &ModelSettings, projector: Option<&ProjectorPlan>) -> Result<Self, Error> {
-        let (engine, context) = (&settings.engine, &settings.context);
-        let path = match &engine.file {
-            Some(file) => file.clone(),
-            None => embedded::path().map_err(|error| Error::Engine(format!("{error:#}")))?,
-        };
-        let (mut footprint, model) = Footprint::open(path, engine.gpu_layers)?;
-        footprint = footprint.with_adapters(settings.loras.size());
-        footprint.projector = projector.map_or(0, ProjectorPlan::bytes);
-        let machine = Machine::detect()?;
-        let n_ctx = match context.n_ctx {
-            0 => footprint.meta.n_ctx_train,
-            n_ctx => n_ctx,
-        };
-        let mut refused = None;
-        for kv in settings.caches() {
-            let setup = Setup {
-                n_ctx,
-                kv,
-                mmap: engine.mmap,
-                ..Setup::of(context, engine.gpu_layers)
-            };
-            match footprint.learn(&model, &setup) {
-                Ok(()) => return MemoryPlan::new(&footprint, &setup, &machine).map(Self),
-                Err(error) => refused = refused.or(Some(error)),
-            }
-        }
-        Err(refused.unwrap_or_else(|| Error::Invalid("no KV type to try".into())))
+    /// A KV cache that the model cannot have.
+    pub(super) fn new(auto: &mut Auto, settings: &ModelSettings, machine: &Machine) -> Result<Self, Error> {
+        auto.plan(settings, 0, machine).map(Self)
     }
 
     /// All that the model takes; the program has its own memory already.

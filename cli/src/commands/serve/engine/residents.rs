@@ -110,6 +110,14 @@ impl State {
             .sum()
     }
 
+    /// The same apart: in main memory, and in the memory of cards.
+    pub(super) fn occupied_by_kind(&self) -> (u64, u64) {
+        let all = self.models.values().map(|resident| resident.loaded.memory);
+        all.fold((0, 0), |(main, cards), memory| {
+            (main + memory.total().saturating_sub(memory.gpu), cards + memory.gpu)
+        })
+    }
+
     /// Whether a model of that name is being loaded.
     pub(super) fn is_loading(&self, name: &str) -> bool {
         self.loading.as_ref().is_some_and(|loading| loading.name == name)
