@@ -81,16 +81,23 @@ fn scratch_buffers_of_the_engines_plan_are_those_it_allocates_and_no_straight_li
         assert_eq!((&planned.compute, &planned.kv), (&used.compute, &used.kv), "{n_ctx}");
         sizes.push(planned.compute.values().sum::<u64>());
     }
-    assert!(sizes[3] < sizes[2] && sizes[2] > sizes[1], "the allocator packs better at 8192 cells than at 4096: {sizes:?}");
+    assert!(
+        sizes[3] < sizes[2] && sizes[2] > sizes[1],
+        "the allocator packs better at 8192 cells than at 4096: {sizes:?}"
+    );
 }
 
 #[test]
 fn a_model_without_weights_plans_and_does_not_compute() {
     let dry = Model::builder(tiny_path()).metadata_only(true).load().expect("a model");
-    let refused = dry.context(llama_turboquant::ContextConfig::default()).expect_err("no weights");
+    let refused = dry
+        .context(llama_turboquant::ContextConfig::default())
+        .expect_err("no weights");
     assert!(refused.to_string().contains("without its weights"), "{refused}");
     let real = Model::load(tiny_path()).expect("a model");
-    let refused = real.plan_context(&llama_turboquant::ContextConfig::default()).expect_err("weights");
+    let refused = real
+        .plan_context(&llama_turboquant::ContextConfig::default())
+        .expect_err("weights");
     assert!(refused.to_string().contains("loaded without its weights"), "{refused}");
 }
 
@@ -195,7 +202,7 @@ fn a_process_occupies_what_was_planned_but_for_scratch_it_never_touches() {
     let mut wrong = Vec::new();
     for case in [
         "tiny turbo4 turbo4 1024 1",
-        "tiny f16 f16 1024 4",
+        "tiny f16 f16 2048 4",
         "llama q8_0 turbo2 1024 1",
         "gemma3 turbo3 turbo3 1024 1",
         "lfm2 f16 f16 1024 2",
@@ -210,17 +217,11 @@ fn a_process_occupies_what_was_planned_but_for_scratch_it_never_touches() {
                 .unwrap_or_else(|| panic!("{case}: {text}"))
         };
         let (planned, peak) = (number("planned"), number("peak"));
-        println!(
-            "{case}: planned {planned} peak {peak} off {:+.2} %\n{text}",
-            off(planned, peak)
-        );
+        println!("{case}: planned {planned} peak {peak} off {:+.2} %", off(planned, peak));
         // the engine reserves scratch that no graph of the run writes to: up to a quarter was seen
         let (planned, peak, scratch) = (planned as f64, peak as f64, number("scratch") as f64);
         if planned < 0.98 * peak || planned > 1.02 * peak + scratch / 4.0 {
-            wrong.push(format!(
-                "{case}: planned {planned}, occupied {peak}, off {:+.2} %",
-                off(planned, peak)
-            ));
+            wrong.push(format!("{case}: planned {planned}, occupied {peak}, scratch {scratch}"));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
