@@ -6,7 +6,7 @@ mod support;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use support::{fails, json, outcome, says, succeeds};
+use support::{fails, outcome, says, succeeds};
 
 /// A machine of the library's tests.
 fn machine(name: &str) -> String {

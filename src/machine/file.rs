@@ -20,7 +20,7 @@ enum Kind {
     /// A name, or `null`: none.
     Device,
     /// `discrete` or `unified`.
-    GpuKind,
+    Sharing,
     Lines,
     Memory,
     Gpus,
@@ -63,7 +63,7 @@ const MEMORY: &[Field] = &[
 const GPU: &[Field] = &[
     ("name", Kind::Text, Missing::Error),
     ("device", Kind::Device, NULL),
-    ("kind", Kind::GpuKind, Missing::Error),
+    ("kind", Kind::Sharing, Missing::Error),
     ("total", Kind::Size, Missing::Error),
     ("free", Kind::Size, Missing::Error),
     ("bandwidth", Kind::Bandwidth, Missing::Unknown),
@@ -193,8 +193,8 @@ fn field(value: &Value, kind: Kind, at: &str) -> Result<Value, String> {
         Kind::Text => refuse("text"),
         Kind::Device if value.is_null() || value.as_str().is_some_and(|name| !name.is_empty()) => Ok(value.clone()),
         Kind::Device => refuse("the engine's name of the device, or null"),
-        Kind::GpuKind if matches!(value.as_str(), Some("discrete" | "unified")) => Ok(value.clone()),
-        Kind::GpuKind => refuse("\"discrete\" or \"unified\""),
+        Kind::Sharing if matches!(value.as_str(), Some("discrete" | "unified")) => Ok(value.clone()),
+        Kind::Sharing => refuse("\"discrete\" or \"unified\""),
         Kind::Limit if value.is_null() => Ok(Value::Null),
         Kind::Size | Kind::Limit => size(value, at, ""),
         Kind::Bandwidth => size(value, at, "/s"),

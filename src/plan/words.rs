@@ -1,6 +1,9 @@
 //! A plan in words.
 
-use super::MemoryPlan;
+use super::{MemoryPlan, Share};
+
+/// A name, and its part of a share.
+type Purpose = (&'static str, fn(&Share) -> u64);
 
 /// `1.50 GiB`, or MiB below one.
 pub(crate) fn human(bytes: u64) -> String {
@@ -15,12 +18,12 @@ pub(crate) fn human(bytes: u64) -> String {
 impl MemoryPlan {
     /// What it takes, in one line: `20.48 GiB (15.39 GiB weights, 3.20 GiB KV cache of 131072 tokens, ...)`.
     pub fn describe(&self) -> String {
-        let sum = |pick: fn(&super::Share) -> u64| self.pools.iter().map(|pool| pick(&pool.share)).sum::<u64>();
+        let sum = |pick: fn(&Share) -> u64| self.pools.iter().map(|pool| pick(&pool.share)).sum::<u64>();
         let mut parts = vec![
             format!("{} weights", human(sum(|share| share.weights))),
             format!("{} KV cache of {} tokens", human(sum(|share| share.kv)), self.n_ctx),
         ];
-        let more: [(&str, fn(&super::Share) -> u64); 6] = [
+        let more: [Purpose; 6] = [
             ("recurrent state", |share| share.recurrent),
             ("scratch", |share| share.compute),
             ("cell tables", |share| share.cells),

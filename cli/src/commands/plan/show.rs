@@ -71,7 +71,8 @@ fn row(name: &str, cells: impl Iterator<Item = String>) -> Vec<String> {
     std::iter::once(name.to_owned()).chain(cells).collect()
 }
 
-/// What was planned, and what it is to be compared with.
+/// What was planned, and what it is to be compared with. Scratch has no line: the engine reports its buffers only, the plan counts
+/// also what threads and outputs take.
 fn pairs(plan: &MemoryPlan, measured: &Allocated) -> Vec<(&'static str, u64, Option<u64>)> {
     let sum = |pick: fn(&Share) -> u64| plan.pools.iter().map(|pool| pick(&pool.share)).sum::<u64>();
     let held = |part: &std::collections::BTreeMap<String, u64>| Some(part.values().sum::<u64>());
@@ -83,7 +84,6 @@ fn pairs(plan: &MemoryPlan, measured: &Allocated) -> Vec<(&'static str, u64, Opt
             sum(|share| share.kv + share.recurrent),
             held(&buffers.kv),
         ),
-        ("scratch", sum(|share| share.compute), held(&buffers.compute)),
         ("process, at its peak", plan.peak_resident(), measured.peak_resident),
     ]
 }
