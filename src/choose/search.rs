@@ -185,7 +185,7 @@ impl<'a> Search<'a> {
             gpu_layers,
             margin: self.margin,
             n_outputs: n_slots,
-            draft_kv: None,
+            ..Setup::default()
         };
         let plan = MemoryPlan::new(self.footprint, &setup, self.machine).ok()?;
         Some(Place {

@@ -1,7 +1,7 @@
 //! A choice in words: why this one, what to know about it, and why none of the others.
 
-use super::search::{Place, Search, is_ample};
-use super::{AMPLE, Decision, LONGEST_DEFAULT_CONTEXT, Reason, Rejected, gib};
+use super::search::{Place, Search};
+use super::{Decision, LONGEST_DEFAULT_CONTEXT, Reason, gib};
 use crate::kv::{KvCacheConfig, KvNotice, KvSpec};
 use crate::machine::Fact;
 use crate::plan::{MemoryPlan, PoolPlan};

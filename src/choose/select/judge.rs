@@ -3,7 +3,7 @@
 use super::{GB, Hardware, Level, LevelPlan, PartsGb, Request, Selection, gb, round};
 use crate::choose::candidate;
 use crate::choose::{NoFit, Reason, Rejected, Support, Wishes, measured, verdict};
-use crate::kv::{KvCacheConfig, KvNotice, KvSpec, needs_key_guard};
+use crate::kv::{KvCacheConfig, KvSpec, needs_key_guard};
 use crate::machine::{Fact, Machine, Pool};
 use crate::plan::{Footprint, MemoryPlan, Setup};
 use crate::{GpuLayers, KvType, LayerPolicy, Result};
