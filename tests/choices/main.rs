@@ -1,11 +1,12 @@
 //! Choosing: from facts and wishes to a configuration, on machines that are not here.
 
+mod limits;
 mod properties;
 mod rows;
 mod rules;
 mod selector;
 
-use llama_turboquant::choose::{Decision, NoFit, Support, Wishes, choose};
+use llama_turboquant::choose::{Decision, NoFit, Reason, Support, Wishes, choose};
 use llama_turboquant::machine::{Fact, Machine};
 use llama_turboquant::plan::{Estimate, Footprint};
 use llama_turboquant::{GpuLayers, KvType};
@@ -106,4 +107,25 @@ pub fn upstream_only(footprint: &Footprint, device: &str) -> Support {
     let dims = [(layer.head_dim_k, layer.head_dim_v)];
     let runs = |k: KvType, v: KvType| k == v && matches!(k, KvType::F16 | KvType::Q8_0 | KvType::Q4_0);
     Support::unknown().with(device, &dims, runs)
+}
+
+pub fn pair(k: KvType, v: KvType) -> Wishes {
+    Wishes {
+        k: Some(k),
+        v: Some(v),
+        ..Wishes::default()
+    }
+}
+
+#[track_caller]
+pub fn reason_for(decision: &Decision, name: &str) -> (&'static str, String) {
+    let found = decision.rejected.iter().find(|rejected| rejected.name == name);
+    let rejected = found.unwrap_or_else(|| panic!("{name} is not among the rejected"));
+    (rejected.reason.code, rejected.reason.text.clone())
+}
+
+#[track_caller]
+pub fn text_of<'a>(reasons: &'a [Reason], code: &str) -> &'a str {
+    let found = reasons.iter().find(|reason| reason.code == code);
+    &found.unwrap_or_else(|| panic!("no {code} in {reasons:?}")).text
 }

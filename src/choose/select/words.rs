@@ -27,16 +27,25 @@ impl Judge<'_> {
                 gb(available),
                 level.minimum_headroom_gb()
             ),
-            (Some(available), Some(headroom)) => format!(
-                "{needs} leave {headroom:.1} of {:.1} GB free, and {level} is to leave {:.1}.{}",
-                gb(available),
-                level.minimum_headroom_gb(),
-                if self.request.prefer.is_some() {
-                    " It was asked for."
+            (Some(available), Some(headroom)) => {
+                let why = if self.request.prefer.is_some() {
+                    "It was asked for."
                 } else {
-                    " No level fits; this one takes the least of what can be had."
+                    "No level fits; this one takes the least of what can be had."
+                };
+                let available = gb(available);
+                if headroom < 0.0 {
+                    format!(
+                        "{needs} are {:.1} GB more than the {available:.1} GB there are. {why}",
+                        -headroom
+                    )
+                } else {
+                    let wants = level.minimum_headroom_gb();
+                    format!(
+                        "{needs} leave {headroom:.1} of {available:.1} GB free, and {level} is to leave {wants:.1}. {why}"
+                    )
                 }
-            ),
+            }
             _ => format!("{needs}; how much memory there is is not known."),
         }
     }
