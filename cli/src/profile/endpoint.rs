@@ -58,11 +58,6 @@ impl Endpoint {
         })
     }
 
-    /// Its port.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     /// The host as `--host` has it.
     fn bare_host(&self) -> &str {
         self.host
