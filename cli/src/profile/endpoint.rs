@@ -44,11 +44,11 @@ impl Endpoint {
         if host.is_empty() {
             return Err(wrong("it has no host"));
         }
-        let port_is_default = authority.port().is_none();
-        let port = match authority.port() {
-            // a port that is no number from 0 to 65535 is none for `port_u16`
-            Some(_) => authority.port_u16().filter(|port| *port > 0),
-            None => Some(if tls { 443 } else { 80 }),
+        // `Authority::port` has none also where there is one that is no number
+        let port_is_default = authority.as_str() == host;
+        let port = match authority.as_str().strip_prefix(host) {
+            Some("") => Some(if tls { 443 } else { 80 }),
+            _ => authority.port_u16().filter(|port| *port > 0),
         };
         Ok(Self {
             tls,
@@ -56,11 +56,6 @@ impl Endpoint {
             port: port.ok_or_else(|| wrong("its port must be a number from 1 to 65535"))?,
             port_is_default,
         })
-    }
-
-    /// Its port.
-    pub fn port(&self) -> u16 {
-        self.port
     }
 
     /// The host as `--host` has it.
