@@ -28,7 +28,8 @@ find_clang() {
     return 1
 }
 
-[ "$(uname -s)" = Linux ] || skip "they run on Linux; a Mac runs the kernels themselves"
+# The executor's switch of stacks is for x86-64; its portable one was never run elsewhere. The kernels are the same.
+[ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || skip "they run on Linux on x86-64, this is $(uname -s) on $(uname -m)"
 if ! clang=$(find_clang); then
     if [ "${CI:-}" = true ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
         apt-get update -q >/dev/null
@@ -66,7 +67,5 @@ rm "$fresh/part"
     cmp -s "$fresh/$file" "$tree/$file" || install -D -m 644 "$fresh/$file" "$tree/$file"
 done
 
-arch=
-[ "$(uname -m)" != x86_64 ] || arch=-march=x86-64-v3
 exec make --no-print-directory -C tests/metal -j"$(nproc)" -O \
-    GGML="$PWD/$tree/ggml" OUT="$PWD/$OUT" CXX="$clang" ARCH="$arch" "${@:-all}"
+    GGML="$PWD/$tree/ggml" OUT="$PWD/$OUT" CXX="$clang" ARCH=-march=x86-64-v3 "${@:-all}"
