@@ -54,7 +54,10 @@ pub fn lay_out(config: &Config, source: &Source, into: &Path) -> Result<()> {
     for file in files_below(&config.root, Path::new("kernels/metal"))? {
         if file.extension().is_some_and(|e| e == "metal") && file.parent() == Some(Path::new("kernels/metal")) {
             let name = file.file_name().expect("a file has a name");
-            tree.copy(&config.path(&file), &llama.join("ggml/src/ggml-metal/kernels").join(name))?;
+            tree.copy(
+                &config.path(&file),
+                &llama.join("ggml/src/ggml-metal/kernels").join(name),
+            )?;
         }
     }
     tree.copy(&config.path("ffi/CMakeLists.txt"), &into.join("CMakeLists.txt"))?;
