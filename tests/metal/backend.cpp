@@ -155,10 +155,10 @@ static void refusals() {
     Graph          g;
     ggml_context * c = g.context();
     const auto     refused = [&](ggml_tensor * op, const char * what) {
-        report.check(tq_metal_concerns(op) && !tq_metal_supports_op(op, true), "refusals", "%s", what);
+        report.check(!supports(op), "refusals", "%s", what);
     };
     const auto accepted = [&](ggml_tensor * op, const char * what) {
-        report.check(tq_metal_concerns(op) && tq_metal_supports_op(op, true) && !tq_metal_supports_op(op, false), "refusals", "%s is accepted, with simdgroups only", what);
+        report.check(supports(op) && !supports(op, false), "refusals", "%s is accepted, with simdgroups only", what);
     };
     ggml_tensor * turbo = ggml_new_tensor_2d(c, GGML_TYPE_TURBO4, 256, 8);
     ggml_tensor * plain = ggml_new_tensor_2d(c, GGML_TYPE_F32, 256, 8);
@@ -170,14 +170,15 @@ static void refusals() {
     refused(ggml_cpy(c, ggml_transpose(c, ggml_new_tensor_2d(c, GGML_TYPE_F32, 8, 256)), turbo), "CPY from a transposed matrix");
     accepted(ggml_get_rows(c, turbo, ids), "GET_ROWS");
     accepted(ggml_cpy(c, plain, turbo), "CPY");
-    report.check(!tq_metal_concerns(ggml_cpy(c, plain, plain)), "refusals", "an op without turbo tensors is upstream's");
-    report.check(!tq_metal_concerns(ggml_reshape_1d(c, turbo, 2048)), "refusals", "a view runs no kernel");
+    report.check(!tq_metal_concerns(ggml_cpy(c, plain, plain)) && supports(ggml_cpy(c, plain, plain), false), "refusals", "an op without turbo tensors is upstream's");
+    report.check(supports(ggml_reshape_1d(c, turbo, 2048), false), "refusals", "a view runs no kernel");
 
     const auto attention_of = [&](ggml_type k, ggml_type v, int dk, int dv) {
         return ggml_flash_attn_ext(c, ggml_new_tensor_3d(c, GGML_TYPE_F32, dk, 1, 2), ggml_new_tensor_3d(c, k, dk, 64, 2), ggml_new_tensor_3d(c, v, dv, 64, 2), nullptr, 1, 0, 0);
     };
     accepted(attention_of(GGML_TYPE_TURBO4, GGML_TYPE_TURBO2, 128, 128), "a pair of the registry");
     accepted(attention_of(GGML_TYPE_F16, GGML_TYPE_TURBO3_64, 64, 64), "f16 with a turbo side");
+    report.check(supports(attention_of(GGML_TYPE_Q8_0, GGML_TYPE_Q8_0, 128, 128)) && !supports(attention_of(GGML_TYPE_Q8_0, GGML_TYPE_Q4_0, 128, 128)), "refusals", "upstream's pairs are as they were");
     refused(attention_of(GGML_TYPE_TURBO4, GGML_TYPE_Q4_0, 128, 128), "a pair without a kernel");
     refused(attention_of(GGML_TYPE_TURBO4_64, GGML_TYPE_TURBO4_64, 128, 128), "the narrow block where the wide one fits");
     refused(attention_of(GGML_TYPE_TURBO4, GGML_TYPE_TURBO4, 384, 384), "a head size without a kernel");
