@@ -188,7 +188,7 @@ static void refusals() {
 int main() {
     use({ "forward", 0, 0, false, 0 });
     all_attention();
-    for (int i = 0; i < tq_type_count(); ++i) for (int blocks : { 1, 3, 8 }) cache(RowType::named(tq_type_at(i)->name), blocks);
+    for (int i = 0; i < tq_type_count(); ++i) for (int blocks : { 1, 3, 8, 40 }) cache(RowType::named(tq_type_at(i)->name), blocks);
     refusals();
     return report.finish("Metal backend's host code", false);
 }

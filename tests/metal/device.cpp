@@ -65,7 +65,10 @@ void ggml_metal_cv_set_int32(ggml_metal_cv_t cv, int32_t value, int32_t i) { cv-
 void ggml_metal_cv_set_bool(ggml_metal_cv_t cv, bool value, int32_t i) { cv->values[i] = value; }
 
 void ggml_metal_pipeline_free(ggml_metal_pipeline_t p) { delete p; }
-int ggml_metal_pipeline_max_theads_per_threadgroup(ggml_metal_pipeline_with_params) { return msl::kMaxThreads; }
+// Pipelines that need many registers have fewer threads, in steps of 32 and no power of two. Upstream's reduction counts
+// on all of them.
+static int most_threads(const ggml_metal_pipeline * p) { return p->kernel.find("turbo") != std::string::npos ? 864 : msl::kMaxThreads; }
+int ggml_metal_pipeline_max_theads_per_threadgroup(ggml_metal_pipeline_with_params p) { return most_threads(p.pipeline); }
 
 ggml_metal_device_t ggml_metal_library_get_device(ggml_metal_library_t) { return &the_device; }
 ggml_metal_pipeline_with_params ggml_metal_library_get_pipeline(ggml_metal_library_t lib, const char * name) {
@@ -105,6 +108,10 @@ void ggml_metal_encoder_set_buffer(ggml_metal_encoder_t e, ggml_metal_buffer_id 
 void ggml_metal_encoder_set_threadgroup_memory_size(ggml_metal_encoder_t e, size_t size, int) { e->shared = size; }
 void ggml_metal_encoder_dispatch_threadgroups(ggml_metal_encoder_t e, int g0, int g1, int g2, int t0, int t1, int t2) {
     e->waiting.push_back([pipeline = e->pipeline, bytes = e->bytes, buffers = e->buffers, shared = e->shared, g0, g1, g2, t0, t1, t2]() mutable {
+        if (t0*t1*t2 > most_threads(pipeline)) {
+            fprintf(stderr, "%s: %d x %d x %d threads, its pipeline has %d\n", pipeline->kernel.c_str(), t0, t1, t2, most_threads(pipeline));
+            exit(3);
+        }
         specialize(*pipeline);
         names.push_back(pipeline->kernel);
         msl::Launch launch(pipeline->kernel.c_str());
