@@ -1,45 +1,14 @@
 // backend.cpp: upstream's own host code with our patches, compiled as it is, on a device that is the executor: which
 // kernels it picks by name, with which arguments, sizes and barriers, and what comes out. What tests/metal/host.h and
 // host_attention.h retype is proved here to be what the host code does.
-#include "attention_case.h"
 #include "check.h"
-#include "device.h"
+#include "graph_attention.h"
 #include "hooks/metal.h"
 #include "hooks/metal_attention.h"
 
 static Report report;
 
-static ggml_type type_named(const std::string & name) {
-    for (int t = 0; t < GGML_TYPE_COUNT; ++t) if (name == ggml_type_name((ggml_type) t)) return (ggml_type) t;
-    abort();
-}
-
 // ---- attention -----------------------------------------------------------------------------------
-
-static std::vector<float> run_attention(const AttentionCase & p) {
-    Graph          g;
-    ggml_context * c = g.context();
-    const Shape &  s = p.s;
-    ggml_tensor *  q = ggml_new_tensor_4d(c, GGML_TYPE_F32, p.dk, p.heads(), s.nq, s.sequences);
-    ggml_tensor *  k = ggml_new_tensor_4d(c, type_named(p.kt.name), p.dk, s.heads_kv, s.kv, s.sequences);
-    ggml_tensor *  v = ggml_new_tensor_4d(c, type_named(p.vt.name), p.dv, s.heads_kv, s.kv, s.sequences);
-    ggml_tensor *  mask = s.mask ? ggml_new_tensor_4d(c, GGML_TYPE_F16, s.kv, s.nq, 1, 1) : nullptr;
-    g.fill(q, p.q.data());
-    g.fill(k, p.k.data());
-    g.fill(v, p.v.data());
-    if (mask) g.fill(mask, p.mask.data());
-    const auto    heads_outside = [&](ggml_tensor * t) { return ggml_permute(c, t, 0, 2, 1, 3); };
-    ggml_tensor * out = ggml_flash_attn_ext(c, heads_outside(q), heads_outside(k), heads_outside(v), mask, p.scale(), s.max_bias, s.softcap);
-    if (s.sinks) {
-        ggml_tensor * sinks = ggml_new_tensor_1d(c, GGML_TYPE_F32, p.heads());
-        g.fill(sinks, p.sinks.data());
-        ggml_flash_attn_ext_add_sinks(out, sinks);
-    }
-    const auto         bytes = g.run(out);
-    std::vector<float> r(bytes.size()/4);
-    memcpy(r.data(), bytes.data(), bytes.size());
-    return r;
-}
 
 static std::string turbo_for(const std::string & family, int head) { return head % 128 == 0 ? family : family + "_64"; }
 
