@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the Metal kernels, upstream's and ours, on this CPU (tests/metal, docs/metal.md). Needs clang 17 or newer (19 is what it was tried with) for
-# its half type; says what it skips where there is none, CI installs one.
+# Runs the Metal kernels, upstream's and ours, on this CPU (tests/metal, docs/metal.md). Needs clang 17 or newer for its
+# half type, was tried with 19; says what it skips where there is none.
 #
 #   scripts/test-metal.sh [TARGET...]    targets of tests/metal/Makefile, "all" without
 set -euo pipefail
@@ -11,7 +11,7 @@ CLANG_MIN=17
 OUT=target/metal
 
 skip() {
-    echo "Metal: SKIPPED, all checks of tests/metal: $1"
+    echo "Metal: SKIPPED, all $(sed -n 's/^all: //p' tests/metal/Makefile | wc -w) programs of tests/metal: $1"
     exit 0
 }
 
