@@ -136,7 +136,7 @@ struct tq_q8_0 {
     template <short T>
     static float4 values(device const char * row, short s, short base, short t, threadgroup const float *) {
         device const ushort * q = (device const ushort *) (row + 34*s + 2) + 2*(base + t);
-        return float4((float2) as_type<char2>(q[0]), (float2) as_type<char2>(q[1]));
+        return float4(float2(as_type<char2>(q[0])), float2(as_type<char2>(q[1])));
     }
     static float scale(device const char * row, short s) { return *(device const half *) (row + 34*s); }
 };
@@ -146,7 +146,7 @@ struct tq_f16 {
     static float level(short) { return 0.0f; }
     template <short T>
     static float4 values(device const char * row, short s, short base, short t, threadgroup const float *) {
-        return (float4) ((device const half4 *) row)[16*s + base + t];
+        return float4(((device const half4 *) row)[16*s + base + t]);
     }
     static float scale(device const char *, short) { return 1.0f; }
 };

@@ -117,8 +117,9 @@ struct AttentionCase {
         return head < n ? std::pow(m0, head + 1) : std::pow(m1, 2*(head - n) + 1);
     }
 
-    // [sequence][query][head][dv]
-    std::vector<double> answer() const {
+    // [sequence][query][head][dv]; `halves`: queries and the values of K and V rounded to half, as upstream's kernels see them
+    std::vector<double> answer(bool halves = false) const {
+        const auto seen = [&](double x) { return halves ? (double) (half) (float) x : x; };
         std::vector<double> out((size_t) s.sequences*s.nq*heads()*dv), w(s.kv);
         for (int b = 0; b < s.sequences; ++b) for (int i = 0; i < s.nq; ++i) for (int h = 0; h < heads(); ++h) {
             const int     hk = h/s.group;
@@ -126,7 +127,7 @@ struct AttentionCase {
             double        top = s.sinks ? sinks[h] : -INFINITY, sum = 0;
             for (int j = 0; j < s.kv; ++j) {
                 double t = 0;
-                for (int d = 0; d < dk; ++d) t += (double) q[at*dk + d]*kx[(((size_t) b*s.kv + j)*s.heads_kv + hk)*dk + d];
+                for (int d = 0; d < dk; ++d) t += seen(q[at*dk + d])*seen(kx[(((size_t) b*s.kv + j)*s.heads_kv + hk)*dk + d]);
                 t *= scale();
                 if (s.softcap != 0) t = s.softcap*std::tanh(t/s.softcap);
                 if (s.mask) t += slope(h)*(double) mask[(size_t) i*s.kv + j];
@@ -139,7 +140,7 @@ struct AttentionCase {
                 w[j] = std::exp(w[j] - top);
                 sum += w[j];
             }
-            for (int j = 0; j < s.kv; ++j) for (int d = 0; d < dv; ++d) out[at*dv + d] += w[j]/sum*vx[(((size_t) b*s.kv + j)*s.heads_kv + hk)*dv + d];
+            for (int j = 0; j < s.kv; ++j) for (int d = 0; d < dv; ++d) out[at*dv + d] += w[j]/sum*seen(vx[(((size_t) b*s.kv + j)*s.heads_kv + hk)*dv + d]);
         }
         return out;
     }

@@ -3,9 +3,8 @@
 #include <cstring>
 #include <map>
 
-#include "ggml-metal-device.h"
 #include "ggml-metal-fusion.h"
-#include "hooks/metal.h"
+#include "supports_op.h"
 
 // ---- what ggml-metal-device.m defines ------------------------------------------------------------
 
@@ -26,10 +25,15 @@ struct ggml_metal_encoder {
     size_t                                      shared = 0;
     std::vector<std::function<void()>>          waiting; // since the last barrier
 };
-struct ggml_metal_device {};
 
 static ggml_metal_library        the_library;
-static ggml_metal_device         the_device;
+static ggml_metal_device         the_device = [] {
+    ggml_metal_device d = {};
+    d.props.max_theadgroup_memory_size = msl::kMaxTgBytes;
+    d.props.has_simdgroup_reduction = d.props.has_simdgroup_mm = d.props.has_unified_memory = true;
+    d.props.gpu_family = 7;
+    return d;
+}();
 static std::vector<std::string>  names;
 
 const std::vector<std::string> & dispatched() { return names; }
@@ -61,7 +65,10 @@ void ggml_metal_cv_set_int32(ggml_metal_cv_t cv, int32_t value, int32_t i) { cv-
 void ggml_metal_cv_set_bool(ggml_metal_cv_t cv, bool value, int32_t i) { cv->values[i] = value; }
 
 void ggml_metal_pipeline_free(ggml_metal_pipeline_t p) { delete p; }
-int ggml_metal_pipeline_max_theads_per_threadgroup(ggml_metal_pipeline_with_params) { return msl::kMaxThreads; }
+// Pipelines that need many registers have fewer threads, in steps of 32 and no power of two. Upstream's reduction counts
+// on all of them.
+static int most_threads(const ggml_metal_pipeline * p) { return p->kernel.find("turbo") != std::string::npos ? 864 : msl::kMaxThreads; }
+int ggml_metal_pipeline_max_theads_per_threadgroup(ggml_metal_pipeline_with_params p) { return most_threads(p.pipeline); }
 
 ggml_metal_device_t ggml_metal_library_get_device(ggml_metal_library_t) { return &the_device; }
 ggml_metal_pipeline_with_params ggml_metal_library_get_pipeline(ggml_metal_library_t lib, const char * name) {
@@ -101,6 +108,10 @@ void ggml_metal_encoder_set_buffer(ggml_metal_encoder_t e, ggml_metal_buffer_id 
 void ggml_metal_encoder_set_threadgroup_memory_size(ggml_metal_encoder_t e, size_t size, int) { e->shared = size; }
 void ggml_metal_encoder_dispatch_threadgroups(ggml_metal_encoder_t e, int g0, int g1, int g2, int t0, int t1, int t2) {
     e->waiting.push_back([pipeline = e->pipeline, bytes = e->bytes, buffers = e->buffers, shared = e->shared, g0, g1, g2, t0, t1, t2]() mutable {
+        if (t0*t1*t2 > most_threads(pipeline)) {
+            fprintf(stderr, "%s: %d x %d x %d threads, its pipeline has %d\n", pipeline->kernel.c_str(), t0, t1, t2, most_threads(pipeline));
+            exit(3);
+        }
         specialize(*pipeline);
         names.push_back(pipeline->kernel);
         msl::Launch launch(pipeline->kernel.c_str());
@@ -115,15 +126,7 @@ void ggml_metal_encoder_dispatch_threadgroups(ggml_metal_encoder_t e, int g0, in
 ggml_metal_device_t ggml_metal_device_init(int, int) { return &the_device; }
 void ggml_metal_device_free(ggml_metal_device_t) {}
 ggml_metal_library_t ggml_metal_device_get_library(ggml_metal_device_t) { return &the_library; }
-const ggml_metal_device_props * ggml_metal_device_get_props(ggml_metal_device_t) {
-    static ggml_metal_device_props props = {};
-    props.max_theadgroup_memory_size = msl::kMaxTgBytes;
-    props.has_simdgroup_reduction = props.has_simdgroup_mm = props.has_unified_memory = true;
-    props.gpu_family = 7;
-    return &props;
-}
-// upstream's switch is Objective-C; ours comes before it and decides about turbo tensors alone
-bool ggml_metal_device_supports_op(ggml_metal_device_t, const ggml_tensor * op) { return !tq_metal_concerns(op) || tq_metal_supports_op(op, true); }
+const ggml_metal_device_props * ggml_metal_device_get_props(ggml_metal_device_t dev) { return &dev->props; }
 
 ggml_metal_buffer_id ggml_metal_buffer_get_id(ggml_metal_buffer_t, const ggml_tensor * t) { return { t->data, 0 }; }
 
@@ -143,6 +146,12 @@ void ggml_backend_tensor_set(ggml_tensor *, const void *, size_t, size_t) { abor
 ggml_backend_buffer_usage ggml_backend_buffer_get_usage(ggml_backend_buffer_t) { return GGML_BACKEND_BUFFER_USAGE_ANY; }
 
 } // extern "C"
+
+bool supports(const ggml_tensor * op, bool simdgroups) {
+    ggml_metal_device d = the_device;
+    d.props.has_simdgroup_reduction = d.props.has_simdgroup_mm = simdgroups;
+    return ggml_metal_device_supports_op(&d, op);
+}
 
 // ---- graphs --------------------------------------------------------------------------------------
 

@@ -36,5 +36,8 @@ private:
     std::vector<std::unique_ptr<msl::Guarded>>  memory;
 };
 
+// Upstream's supports_op with our patch, on a GPU with simdgroup functions and matrices (Apple7 on) or without.
+bool supports(const ggml_tensor * op, bool simdgroups = true);
+
 // Kernels that were dispatched since the program started.
 const std::vector<std::string> & dispatched();

@@ -25,7 +25,7 @@ struct Tensor {
 inline msl::Stats host_set_rows(const char * kernel, int block, const Tensor & a, void * src, const Tensor & i, void * idx, const Tensor & d, void * dst) {
     const int nk0 = (int) (d.ne[0]/block)*32;
     int       nth = 32;
-    while (nth < nk0 && nth < msl::kMaxThreads) nth *= 2;
+    while (nth < nk0 && 2*nth <= msl::kMaxThreads) nth *= 2;
     int nrptg = 1;
     if (nth > nk0) {
         nrptg = (nth + nk0 - 1)/nk0;

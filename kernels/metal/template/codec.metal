@@ -287,7 +287,7 @@ kernel void kernel_tq_cpy_from(
     const int32_t ind = iw0*ntg[0] + tpitg.x;  // a run of 16 values
     if (ind < args.nk0) {
         for (short i = 0; i < 4; ++i) {
-            dst_row[4*ind + i] = (T4) tq_decode4<BITS, BLOCK>(src_row + ind/(BLOCK/16), 4*(ind%(BLOCK/16)) + i);
+            dst_row[4*ind + i] = T4(tq_decode4<BITS, BLOCK>(src_row + ind/(BLOCK/16), 4*(ind%(BLOCK/16)) + i));
         }
     }
 }
@@ -311,7 +311,7 @@ kernel void kernel_tq_kv_f16(
     device const tq_block<BITS, BLOCK> * src = (device const tq_block<BITS, BLOCK> *) (x + i0*args.nb0 + i1*args.nb1 + i2*args.nb2 + i3*args.nb3);
     device       half4                 * dst = (device half4 *) x_dst + (uint64_t) (BLOCK/4)*gid;
     for (short i = 0; i < BLOCK/4; ++i) {
-        dst[i] = (half4) tq_decode4<BITS, BLOCK>(src, i);
+        dst[i] = half4(tq_decode4<BITS, BLOCK>(src, i));
     }
 }
 
