@@ -325,7 +325,7 @@ mod tests {
                 serve.serving.parallel,
                 serve.model.engine.threads
             ),
-            (Some(10), 2, 4)
+            (Some(10), Some(2), 4)
         );
         let args = parse("turboquant run -p hi -n 5 --temp 0 --seed -1").unwrap();
         let Command::Run(run) = args.command else {
