@@ -140,7 +140,7 @@ fn what_print_config_prints_is_a_configuration_file() {
     };
     assert_eq!(
         (args.serving.parallel, args.model.ctx_size, args.sampling.top_k),
-        (3, Some(64), Some(5))
+        (Some(3), Some(64), Some(5))
     );
     assert_eq!(
         (args.serving.alias.as_deref(), args.access.cors_origins.len()),

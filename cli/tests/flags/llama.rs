@@ -96,7 +96,7 @@ fn flags_that_do_the_same_have_all_their_names() {
     );
     assert_eq!(
         (model.engine.gpu_layers, args.serving.parallel, model.ctx_size),
-        (Some(7), 2, Some(4096))
+        (Some(7), Some(2), Some(4096))
     );
     assert_eq!(
         (
@@ -209,7 +209,7 @@ fn options_about_models_have_their_names_there_and_variables() {
 #[test]
 fn flags_for_what_is_so_anyway_are_accepted_and_said() {
     let origin = parsed(
-        "--jinja -fa on --props --cont-batching --no-webui --keep 5 -fit off",
+        "--jinja -fa on --props --cont-batching --no-webui --keep 5 -fit on",
         &[],
     )
     .origin;

@@ -13,7 +13,7 @@ fn llama_variables_set_options_and_options_beat_them() {
         ("LLAMA_API_KEY", "a,b"),
     ];
     let args = serve("", &variables);
-    assert_eq!((args.model.ctx_size, args.serving.parallel), (Some(2048), 2));
+    assert_eq!((args.model.ctx_size, args.serving.parallel), (Some(2048), Some(2)));
     assert_eq!(args.access.api_key, ["a", "b"]);
     assert_eq!(serve("-c 512", &variables).model.ctx_size, Some(512));
 }
