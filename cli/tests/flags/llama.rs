@@ -208,23 +208,11 @@ fn options_about_models_have_their_names_there_and_variables() {
 
 #[test]
 fn flags_for_what_is_so_anyway_are_accepted_and_said() {
-    let origin = parsed(
-        "--jinja -fa on --props --cont-batching --no-webui --keep 5 -fit on",
-        &[],
-    )
-    .origin;
+    let origin = parsed("--jinja -fa on --props --cont-batching --no-webui --keep 5", &[]).origin;
     let names: Vec<&str> = origin.settled.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,
-        [
-            "--jinja",
-            "-fa",
-            "--props",
-            "--cont-batching",
-            "--no-webui",
-            "--keep",
-            "-fit"
-        ]
+        ["--jinja", "-fa", "--props", "--cont-batching", "--no-webui", "--keep",]
     );
     assert!(origin.settled.iter().all(|(_, so)| !so.is_empty()));
 }

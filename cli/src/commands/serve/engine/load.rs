@@ -284,7 +284,9 @@ impl Pool {
         demand: &Demand,
     ) -> Result<Option<Decision>, BackendError> {
         if let Some(n_ctx) = demand.n_ctx {
+            // who asks for a context in a request gets it or an error: a shorter one would be loaded anew by the next request
             settings.asked.n_ctx = Some(n_ctx);
+            settings.asked.min_ctx = Some(n_ctx);
         }
         let machine = Machine::detect().map_err(|error| not_loaded(&entry.name, &error.into()))?;
         let occupied = self.lock().occupied_by_kind();
