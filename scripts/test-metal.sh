@@ -31,13 +31,11 @@ find_clang() {
 # The executor's switch of stacks is for x86-64; its portable one was never run elsewhere. The kernels are the same.
 [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || skip "they run on Linux on x86-64, this is $(uname -s) on $(uname -m)"
 if ! clang=$(find_clang); then
+    # where nobody is asked anyway; a mirror that does not have it is no failure of the kernels
     if [ "${CI:-}" = true ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-        apt-get update -q >/dev/null
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends clang-19 >/dev/null
-        clang=$(find_clang)
-    else
-        skip "needs clang $CLANG_MIN or newer (Debian: apt install clang-19)"
+        { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends clang-19; } >/dev/null 2>&1 || true
     fi
+    clang=$(find_clang) || skip "needs clang $CLANG_MIN or newer (Debian: apt install clang-19)"
 fi
 for tool in python3 patch make; do
     command -v $tool >/dev/null 2>&1 || skip "needs $tool"
