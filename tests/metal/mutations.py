@@ -43,6 +43,16 @@ MUTATIONS = [
 def main():
     out, make = sys.argv[1], sys.argv[2:]
     missed = 0
+
+    def run(test):
+        return subprocess.run([*make, test, f"OUT={out}", f"SOURCES={out}/mutant", "ONLY=turbo[34]_turbo[34]_dk128|reduce|set_rows|cpy|get_rows|kv_"], capture_output=True, text=True)
+
+    # what is not broken must pass, or everything would be noticed
+    shutil.rmtree(f"{out}/mutant", ignore_errors=True)
+    shutil.copytree(f"{ROOT}/kernels/metal", f"{out}/mutant")
+    for test in sorted({m[3] for m in MUTATIONS}):
+        if run(test).returncode != 0: sys.exit(f"{test} fails without a mutation")
+
     for n, (name, old, new, test) in enumerate(MUTATIONS):
         with open(f"{ROOT}/kernels/metal/{name}.metal") as f: text = f.read()
         if text.count(old) == 0: sys.exit(f"mutation {n}: {name}.metal has no {old!r}")
@@ -50,7 +60,7 @@ def main():
         shutil.rmtree(source, ignore_errors=True)
         shutil.copytree(f"{ROOT}/kernels/metal", source)
         with open(f"{source}/{name}.metal", "w") as f: f.write(text.replace(old, new))
-        built = subprocess.run([*make, test, f"OUT={out}", f"SOURCES={source}", "ONLY=turbo[34]_turbo[34]_dk128|reduce|set_rows|cpy|get_rows|kv_"], capture_output=True, text=True)
+        built = run(test)
         noticed = built.returncode != 0 and ("FAILED" in built.stdout or "msl:" in built.stderr)
         missed += not noticed
         print(f"{'noticed' if noticed else 'MISSED '}  {name}: {' '.join(old.split())}  ->  {' '.join(new.split())}")
