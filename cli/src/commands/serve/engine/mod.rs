@@ -3,6 +3,7 @@
 mod adapters;
 mod answer;
 mod catalog;
+mod demand;
 mod embed;
 mod heads;
 mod images;

@@ -11,8 +11,8 @@
 //! freed by a thread that may take its time: the loading one, the keeper's, or a caller of `unload` or `stop`.
 
 use super::Limits;
+use super::demand::Demand;
 use super::heads::Heads;
-use super::load::Demand;
 use super::loaded::Loaded;
 use super::residents::{Deadline, Resident, State};
 use crate::commands::serve::backend::{

@@ -1,6 +1,6 @@
 //! What the pool knows of the models that are loaded.
 
-use super::load::Demand;
+use super::demand::Demand;
 use super::loaded::Loaded;
 use crate::commands::serve::backend::{BackendError, CancelToken, KeepAlive};
 use crate::store::Entry;
