@@ -12,6 +12,7 @@ use llama_turboquant::{
     CancelToken, Context, ContextConfig, Error, GpuLayers, KvCacheConfig, KvType, LayerMap, LayerPolicy, Model,
     ModelBuilder, Output, memory,
 };
+use std::fmt;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -33,6 +34,15 @@ impl FromStr for CacheType {
             return Ok(Self::Auto);
         }
         name.parse().map(Self::Fixed).map_err(|e| anyhow!("{e}, auto"))
+    }
+}
+
+impl fmt::Display for CacheType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Fixed(ty) => ty.fmt(f),
+        }
     }
 }
 

@@ -186,6 +186,76 @@ fn csv_and_sql_and_both_streams() {
     );
 }
 
+/// The cache that `auto` was said to be, in the line that begins the reasons.
+#[track_caller]
+fn said(err: &str) -> String {
+    let line = err.lines().find(|line| line.contains(": auto is "));
+    let rest = line
+        .and_then(|line| line.split_once(": auto is "))
+        .map(|(_, rest)| rest);
+    rest.unwrap_or_else(|| panic!("{err}"))
+        .split_once(" at ")
+        .unwrap()
+        .0
+        .to_owned()
+}
+
+#[test]
+fn auto_is_chosen_for_the_longest_test_and_rows_name_what_it_came_to() {
+    let (code, out, err) = bench("-p 16 -n 4 -pg 8,2 -d 0,32 -r 1 -ctk auto -ctv auto --no-warmup -o json");
+    assert_eq!(code, Some(0), "{err}");
+    let chosen = said(&err);
+    says(&err, &[" at 48 tokens\n", "\n  48 tokens, as asked.\n"]);
+    assert!(
+        err.contains(&format!("\n  {chosen}: ")),
+        "the cache has its reason: {err}"
+    );
+    let rows: Vec<Value> = serde_json::from_str(&out).unwrap();
+    assert_eq!(rows.len(), 6);
+    for row in &rows {
+        assert_eq!(row["kv"], chosen, "{row}");
+        assert_ne!((&row["type_k"], &row["type_v"]), (&"auto".into(), &"auto".into()));
+    }
+    assert_eq!(err.matches(": auto is ").count(), 1, "one choice for all tests: {err}");
+}
+
+#[test]
+fn one_side_may_be_auto_and_the_other_is_kept() {
+    let (code, out, err) = bench("-p 8 -n 0 -r 1 --kv auto/turbo3 --no-warmup -o json");
+    assert_eq!(code, Some(0), "{err}");
+    let rows: Vec<Value> = serde_json::from_str(&out).unwrap();
+    assert_eq!(rows[0]["type_v"], "turbo3");
+    assert_ne!(rows[0]["type_k"], "auto");
+    assert!(err.contains(": auto/turbo3 is "), "{err}");
+}
+
+#[test]
+fn each_model_gets_a_cache_that_it_can_have() {
+    // no turbo block divides heads of 80 values
+    let shape = "--synthetic 2x4x2x80:vocab=512,ff=128";
+    let (code, out, err) = bench(&format!("{shape} -p 8 -n 0 -r 1 --kv auto --no-warmup -o json"));
+    assert_eq!(code, Some(0), "{err}");
+    let rows: Vec<Value> = serde_json::from_str(&out).unwrap();
+    assert_eq!(rows[0]["kv"], said(&err));
+    assert!(!said(&err).contains("turbo"), "{err}");
+}
+
+#[test]
+fn auto_that_fits_no_machine_is_refused_with_the_numbers() {
+    // 64 heads of 128 values take 4 KiB per token even as turbo2, which is 7 TiB here
+    refused(
+        "--synthetic 1x64x64x128:embd=64,vocab=512,ff=64 -p 8 -n 0 -d 2000000000 --kv auto",
+        1,
+        &[
+            "synthetic 1x64x64x128",
+            "cache auto",
+            "does not fit",
+            "too little",
+            "The longest context that fits",
+        ],
+    );
+}
+
 #[test]
 fn bad_input_is_refused_before_anything_is_measured() {
     refused("-p x", 2, &["--n-prompt", "`x`"]);
@@ -193,6 +263,7 @@ fn bad_input_is_refused_before_anything_is_measured() {
     refused("-o xml", 2, &["--output", "md, csv, json, jsonl, sql"]);
     refused("-ctk turbo9", 2, &["turbo9", "turbo4, turbo3, turbo2"]);
     refused("--kv turbo4@9", 2, &["turbo4@9", "0 to 7"]);
+    refused("--kv auto/turbo9", 2, &["auto/turbo9", "turbo4, turbo3, turbo2"]);
     refused("-r 0", 2, &["--repetitions"]);
     refused("-fa off", 2, &["flash attention"]);
     refused("--synthetic 4x4x3x64", 2, &["--synthetic"]);

@@ -1,10 +1,11 @@
 //! The options of `bench`: llama-bench's by name and meaning, and ours.
 
 use super::lists::{Counts, Layers, PromptAndAnswer, Switches};
-use crate::commands::bench::{Attention, Format, LoadMode, Shape};
+use crate::commands::bench::{AskedCache, Attention, Format, LoadMode, Shape};
 use crate::measuring::caches;
+use crate::settings::CacheType;
 use clap::Args as ClapArgs;
-use llama_turboquant::{KvSpec, KvType};
+use llama_turboquant::KvSpec;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -14,6 +15,7 @@ combinations are measured. A test is named pp512 (a prompt of 512 tokens), tg128
 
   turboquant bench -m model.gguf --kv f16,q8_0,turbo4,turbo3 --ab f16     which cache is how fast, with intervals
   turboquant bench -m model.gguf --kv turbo4 -d 0,4096-65536*2 -r 3       how speed falls with depth
+  turboquant bench -m model.gguf --kv auto --ab f16 -d 0,32768            the cache that `serve` would choose at that length
   turboquant bench --synthetic 32x32x8x128 --kv f16,turbo4 -n 32          a shape without a model file
   turboquant bench -m model.gguf -o json --out bench.json                 for scripts and for `turboquant report`
 
@@ -49,16 +51,16 @@ pub struct BenchArgs {
     /// Tokens computed at once. [-ub]
     #[arg(long, value_name = "LIST", default_value = "512")]
     pub ubatch_size: Vec<Counts>,
-    /// Types of the K cache; all combinations with -ctv. [-ctk]
+    /// Types of the K cache; all combinations with -ctv. auto: the one that is chosen for the model and this machine
+    /// (docs/choosing.md) at the largest context of these tests, before anything is timed; rows name the type it came to. [-ctk]
     #[arg(long, value_name = "TYPES", value_delimiter = ',', default_value = "f16")]
-    pub cache_type_k: Vec<KvType>,
-    /// Types of the V cache. [-ctv]
+    pub cache_type_k: Vec<CacheType>,
+    /// Types of the V cache, likewise. [-ctv]
     #[arg(long, value_name = "TYPES", value_delimiter = ',', default_value = "f16")]
-    pub cache_type_v: Vec<KvType>,
-    /// Caches one by one instead of -ctk and -ctv: TYPE, K/V, or either with @MODE (layer-adaptive).
-    #[arg(long, value_name = "CACHES", value_delimiter = ',', value_parser = caches::parse,
-          conflicts_with_all = ["cache_type_k", "cache_type_v"])]
-    pub kv: Vec<KvSpec>,
+    pub cache_type_v: Vec<CacheType>,
+    /// Caches one by one instead of -ctk and -ctv: TYPE, K/V, or either with @MODE (layer-adaptive); a type may be auto.
+    #[arg(long, value_name = "CACHES", value_delimiter = ',', conflicts_with_all = ["cache_type_k", "cache_type_v"])]
+    pub kv: Vec<AskedCache>,
     /// Layer-adaptive modes 0 to 7, each with every cache. Default: 7 when V is turbo2, else 0.
     #[arg(
         long,

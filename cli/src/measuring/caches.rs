@@ -11,7 +11,7 @@ pub fn parse(text: &str) -> Result<KvSpec, Error> {
 }
 
 /// Each cache once, in order.
-pub fn unique(mut caches: Vec<KvSpec>) -> Vec<KvSpec> {
+pub fn unique<C: Copy + PartialEq>(mut caches: Vec<C>) -> Vec<C> {
     let mut seen = Vec::new();
     caches.retain(|cache| {
         let new = !seen.contains(cache);

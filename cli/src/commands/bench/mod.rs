@@ -1,5 +1,6 @@
 //! `turboquant bench`: speed and memory over KV caches, with llama-bench's options and output.
 
+mod choice;
 mod output;
 mod plan;
 mod row;
@@ -7,7 +8,7 @@ mod shape;
 mod source;
 
 pub use output::Format;
-pub use plan::{Attention, Group, LoadMode, Plan};
+pub use plan::{AskedCache, Attention, Group, LoadMode, Plan};
 pub use shape::Shape;
 
 use crate::args::BenchArgs;
@@ -17,6 +18,7 @@ use crate::interrupt::Interrupt;
 use crate::measuring::progress::Progress;
 use crate::measuring::record::{Sink, write_whole};
 use anyhow::{Result, bail};
+use choice::Choice;
 use llama_turboquant::measure::stats::Bootstrap;
 use llama_turboquant::measure::{Environment, Host, Order, Throughput, ThroughputOptions, throughput};
 use llama_turboquant::{Backend, CancelToken, DeviceKind, Error};
@@ -45,6 +47,8 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     })?;
     let cancel = Interrupt::install()?.token();
     let sources = Source::all(args, plan.n_ctx(), &cancel)?;
+    let mut choice = Choice::new(args, &plan, &sources);
+    let plan = plan.resolve(|group, asked| choice.of(group, asked))?;
     for group in &plan.groups {
         source::check(&sources[group.model], group, args)?;
     }

@@ -1,171 +1,23 @@
 //! What was typed, as the list of measurements it means.
 
+mod caches;
+mod group;
+mod options;
+
+pub use caches::AskedCache;
+pub use group::Group;
+pub use options::{Attention, LoadMode};
+
 use crate::args::BenchArgs;
 use crate::args::lists::{Counts, Switches};
-use crate::measuring::caches;
+use crate::measuring::caches::unique;
+use crate::settings::CacheType;
 use anyhow::{Result, bail};
-use llama_turboquant::measure::{Test, Workload};
-use llama_turboquant::{GpuLayers, KvSpec, KvType, LayerPolicy, memory};
-use std::fmt;
-use std::str::FromStr;
+use llama_turboquant::measure::Test;
+use llama_turboquant::{KvSpec, KvType, memory};
 
 /// More results than this are a slip of the pen.
 const MOST: usize = 10_000;
-
-/// Whether flash attention must be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attention {
-    /// Where the engine can.
-    Auto,
-    /// Or an error.
-    On,
-}
-
-impl Attention {
-    /// llama.cpp's number of it.
-    pub const fn number(self) -> i8 {
-        match self {
-            Self::Auto => -1,
-            Self::On => 1,
-        }
-    }
-}
-
-impl FromStr for Attention {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "auto" | "-1" => Ok(Self::Auto),
-            "on" | "enabled" | "true" | "1" => Ok(Self::On),
-            "off" | "disabled" | "false" | "0" => {
-                Err("this engine does not compute without flash attention where it is \
-                 possible, and quantized V caches need it; use on or auto"
-                    .into())
-            }
-            _ => Err("use on or auto".into()),
-        }
-    }
-}
-
-/// How a file gets into memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LoadMode {
-    /// Mapped.
-    Auto,
-    /// Mapped.
-    Mmap,
-    /// Read.
-    None,
-}
-
-impl LoadMode {
-    /// Whether the file is mapped.
-    pub const fn maps(self) -> bool {
-        !matches!(self, Self::None)
-    }
-
-    /// llama-bench's word for what happens; `auto` only where llama.cpp's `auto` would do the same.
-    pub const fn name(self, auto_maps: bool) -> &'static str {
-        match self {
-            Self::Auto if auto_maps => "auto",
-            Self::Auto | Self::Mmap => "mmap",
-            Self::None => "none",
-        }
-    }
-}
-
-impl FromStr for LoadMode {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "mmap" => Ok(Self::Mmap),
-            "none" => Ok(Self::None),
-            "mlock" | "mmap+mlock" => Err("memory is not locked by this program; use auto, mmap or none".into()),
-            "dio" => Err("files are not read past the system's cache by this program; use auto, mmap or none".into()),
-            _ => Err("use auto, mmap or none".into()),
-        }
-    }
-}
-
-/// Caches that are measured with everything else equal: one, or with `--ab` all of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
-    /// Number of the model.
-    pub model: usize,
-    /// Layers on the GPU; `None`: all.
-    pub gpu_layers: Option<u32>,
-    /// How the model is loaded.
-    pub load_mode: LoadMode,
-    /// Tokens submitted at once.
-    pub n_batch: u32,
-    /// Tokens computed at once.
-    pub n_ubatch: u32,
-    /// Caches stay in main memory.
-    pub no_kv_offload: bool,
-    /// Flash attention.
-    pub attention: Attention,
-    /// Threads.
-    pub n_threads: u32,
-    /// What is timed.
-    pub test: Test,
-    /// Over which caches.
-    pub caches: Vec<KvSpec>,
-}
-
-impl Default for Group {
-    fn default() -> Self {
-        let test = Test {
-            n_prompt: 0,
-            n_gen: 0,
-            n_depth: 0,
-        };
-        Self {
-            model: 0,
-            gpu_layers: None,
-            load_mode: LoadMode::Auto,
-            n_batch: 2048,
-            n_ubatch: 512,
-            no_kv_offload: false,
-            attention: Attention::Auto,
-            n_threads: 0,
-            test,
-            caches: vec![KvSpec::F16],
-        }
-    }
-}
-
-impl Group {
-    /// Groups with the same can share a loaded model.
-    pub fn load_settings(&self) -> (usize, Option<u32>, LoadMode) {
-        (self.model, self.gpu_layers, self.load_mode)
-    }
-
-    /// Layers to the devices.
-    pub fn gpu_layers(&self) -> GpuLayers {
-        self.gpu_layers.map_or(GpuLayers::All, GpuLayers::Count)
-    }
-
-    /// What is measured for each cache.
-    pub fn workloads(&self, guard: bool, allow_cpu_attention: bool) -> Vec<Workload> {
-        let workload = |cache: &KvSpec| {
-            let mut kv = cache.config();
-            kv.offload = !self.no_kv_offload;
-            kv.guard = guard;
-            kv.allow_cpu_attention = allow_cpu_attention;
-            Workload {
-                test: self.test,
-                kv,
-                n_batch: self.n_batch,
-                n_ubatch: self.n_ubatch,
-                n_threads: self.n_threads,
-            }
-        };
-        self.caches.iter().map(workload).collect()
-    }
-}
 
 /// Which columns a table needs beyond the fixed ones: what varies or is not llama-bench's default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -183,8 +35,8 @@ pub struct Varies {
 
 /// All measurements, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    pub groups: Vec<Group>,
+pub struct Plan<C = KvSpec> {
+    pub groups: Vec<Group<C>>,
     pub varies: Varies,
 }
 
@@ -196,7 +48,7 @@ fn switches(lists: &[Switches]) -> Vec<bool> {
     lists.iter().flat_map(|list| list.0.clone()).collect()
 }
 
-impl Plan {
+impl Plan<AskedCache> {
     /// The full cross product, in llama-bench's order, so that models are loaded as rarely as possible.
     ///
     /// # Errors
@@ -208,8 +60,8 @@ impl Plan {
             }
             bail!("{option} {value} is not supported: {why}");
         }
-        let caches = caches_of(args)?;
-        let sets: Vec<Vec<KvSpec>> = match args.ab {
+        let caches = caches::asked(args)?;
+        let sets: Vec<Vec<AskedCache>> = match args.ab {
             None => caches.iter().map(|cache| vec![*cache]).collect(),
             Some(_) => vec![caches.clone()],
         };
@@ -259,7 +111,7 @@ impl Plan {
 
         // the first list varies slowest
         let models: Vec<usize> = (0..n_models).collect();
-        let mut groups = vec![Group::default()];
+        let mut groups = vec![Group::default().over(Vec::new())];
         groups = each(&groups, &models, |group, model| group.model = *model);
         groups = each(&groups, &gpu_layers, |group, layers| group.gpu_layers = *layers);
         groups = each(&groups, &load_modes, |group, mode| group.load_mode = *mode);
@@ -275,10 +127,10 @@ impl Plan {
         groups = each(&groups, &tests, |group, test| {
             (group.test.n_prompt, group.test.n_gen) = (test.n_prompt, test.n_gen);
         });
-        let side = |side: fn(&KvSpec) -> KvType| {
-            let mut types: Vec<KvType> = caches.iter().map(side).collect();
+        let side = |side: fn(&AskedCache) -> CacheType| {
+            let mut types: Vec<CacheType> = caches.iter().map(side).collect();
             types.dedup();
-            varies(&types, &KvType::F16)
+            varies(&types, &CacheType::Fixed(KvType::F16))
         };
         Ok(Self {
             groups,
@@ -296,6 +148,38 @@ impl Plan {
         })
     }
 
+    /// With the types that are left open chosen by `choose`, which is told for which group. What comes to a cache that is measured
+    /// anyway is not measured twice.
+    ///
+    /// # Errors
+    /// `choose`'s.
+    pub fn resolve(self, mut choose: impl FnMut(&Group<AskedCache>, AskedCache) -> Result<KvSpec>) -> Result<Plan> {
+        let mut found: Vec<(&Group<AskedCache>, Group)> = Vec::new();
+        for asked in &self.groups {
+            let caches: Result<Vec<KvSpec>> = asked
+                .caches
+                .iter()
+                .map(|cache| cache.fixed().map_or_else(|| choose(asked, *cache), Ok))
+                .collect();
+            let group = asked.over(unique(caches?));
+            let known = |(other, made): &(&Group<AskedCache>, Group)| *made == group && other.caches != asked.caches;
+            if !found.iter().any(known) {
+                found.push((asked, group));
+            }
+        }
+        let groups: Vec<Group> = found.into_iter().map(|(_, group)| group).collect();
+        let with_mode = |group: &Group| group.caches.iter().any(|cache| cache.mode.is_some());
+        Ok(Plan {
+            varies: Varies {
+                mode: groups.iter().any(with_mode),
+                ..self.varies
+            },
+            groups,
+        })
+    }
+}
+
+impl<C> Plan<C> {
     /// Steps of the whole plan: each cache is opened once and run `runs` times.
     pub fn steps(&self, runs: usize) -> usize {
         self.groups.iter().map(|group| group.caches.len() * (runs + 1)).sum()
@@ -305,10 +189,16 @@ impl Plan {
     pub fn n_ctx(&self) -> u32 {
         self.groups.iter().map(|group| group.test.n_ctx()).max().unwrap_or(0)
     }
+
+    /// The most tokens computed at once.
+    pub fn n_ubatch(&self) -> u32 {
+        let n_ubatch = |group: &Group<C>| group.n_ubatch.min(group.n_batch);
+        self.groups.iter().map(n_ubatch).max().unwrap_or(0)
+    }
 }
 
 /// Each group once with each value.
-fn each<T>(groups: &[Group], values: &[T], set: impl Fn(&mut Group, &T)) -> Vec<Group> {
+fn each<C: Clone, T>(groups: &[Group<C>], values: &[T], set: impl Fn(&mut Group<C>, &T)) -> Vec<Group<C>> {
     let mut all = Vec::with_capacity(groups.len() * values.len());
     for group in groups {
         for value in values {
@@ -339,59 +229,6 @@ fn tests_of(args: &BenchArgs) -> Vec<Test> {
         .chain(both)
         .filter(|test| test.n_tokens() > 0)
         .collect()
-}
-
-fn caches_of(args: &BenchArgs) -> Result<Vec<KvSpec>> {
-    let mut modes = Vec::new();
-    for text in args
-        .layer_adaptive
-        .iter()
-        .map(|text| text.trim())
-        .filter(|text| !text.is_empty())
-    {
-        let mode = text.parse::<u8>().ok().filter(|mode| LayerPolicy::mode(*mode).is_ok());
-        let Some(mode) = mode else {
-            bail!("--layer-adaptive (TURBO_LAYER_ADAPTIVE) takes modes from 0 to 7, not `{text}`");
-        };
-        modes.push(Some(mode));
-    }
-    let mut pairs = args.kv.clone();
-    if pairs.is_empty() {
-        for &k in &args.cache_type_k {
-            pairs.extend(args.cache_type_v.iter().map(|&v| KvSpec { k, v, mode: None }));
-        }
-    }
-    if let Some(cache) = pairs.iter().find(|cache| cache.mode.is_some() && !modes.is_empty()) {
-        bail!("--kv {cache} and --layer-adaptive both name a mode; use one of them");
-    }
-    if modes.is_empty() {
-        modes.push(None);
-    }
-    let mut all: Vec<KvSpec> = args
-        .ab
-        .into_iter()
-        .filter(|base| !with_modes(&pairs, &modes).contains(base))
-        .collect();
-    all.extend(with_modes(&pairs, &modes));
-    Ok(caches::unique(all))
-}
-
-fn with_modes(pairs: &[KvSpec], modes: &[Option<u8>]) -> Vec<KvSpec> {
-    let each = |pair: &KvSpec| {
-        let pair = *pair;
-        modes.iter().map(move |mode| KvSpec {
-            mode: mode.or(pair.mode),
-            ..pair
-        })
-    };
-    pairs.iter().flat_map(each).collect()
-}
-
-impl fmt::Display for Group {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let caches: Vec<String> = self.caches.iter().map(KvSpec::to_string).collect();
-        write!(f, "{} over {}", self.test, caches.join(", "))
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::settings::human_bytes;
 use anyhow::{Context, Result};
 use llama_turboquant::{CancelToken, Model, ModelBuilder, ModelMeta};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tempfile::TempPath;
 
 /// A model, known by its metadata so far.
@@ -71,6 +71,11 @@ impl Source {
             Kind::File(path) => path.display().to_string(),
             Kind::Synthetic { shape, .. } => format!("synthetic {shape}"),
         }
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// How a group loads it.

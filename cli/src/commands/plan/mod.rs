@@ -95,8 +95,8 @@ fn report(args: &PlanArgs) -> Result<Report> {
         setup.draft_kv = Some(own.kv);
         footprint = footprint.with_draft(draft);
     }
-    if let Some(file) = &args.mmproj {
-        footprint = footprint.with_projector(file).context("--mmproj")?;
+    if let Some(projector) = &settings.projector {
+        footprint = footprint.with_projector(&projector.file).context("--mmproj")?;
     }
     let plan = MemoryPlan::new(&footprint, &setup, &machine)?;
     let longest = if plan.fits() {

@@ -4,7 +4,7 @@ use super::*;
 use crate::args::{Args, Command, expand_short_options};
 use clap::Parser;
 
-fn plan(line: &str) -> Result<Plan> {
+fn plan(line: &str) -> Result<Plan<AskedCache>> {
     let words = format!("turboquant bench {line}");
     let args = Args::try_parse_from(expand_short_options(words.split_whitespace().map(Into::into)))?;
     let Command::Bench(mut args) = args.command else {
@@ -18,6 +18,12 @@ fn plan(line: &str) -> Result<Plan> {
 
 fn groups(line: &str) -> Vec<String> {
     plan(line).unwrap().groups.iter().map(Group::to_string).collect()
+}
+
+/// What is measured if every choice comes to `choice`.
+fn resolved(line: &str, choice: &str) -> Plan {
+    let choose = |_: &Group<AskedCache>, _: AskedCache| Ok(choice.parse()?);
+    plan(line).unwrap().resolve(choose).unwrap()
 }
 
 #[track_caller]
@@ -91,6 +97,74 @@ fn with_a_baseline_the_caches_of_a_test_form_one_group() {
 }
 
 #[test]
+fn auto_is_a_type_like_others_until_it_is_resolved() {
+    assert_eq!(groups("-n 0 -ctk auto -ctv auto"), ["pp512 over auto"]);
+    assert_eq!(groups("-n 0 -ctk AUTO -ctv turbo4"), ["pp512 over auto/turbo4"]);
+    assert_eq!(
+        groups("-n 0 --kv q8_0/auto,auto@0"),
+        ["pp512 over q8_0/auto", "pp512 over auto@0"]
+    );
+    assert_eq!(
+        groups("-n 0 --kv auto --ab f16"),
+        ["pp512 over f16, auto"],
+        "the baseline comes first"
+    );
+    refused("--kv auto@9", &["auto@9", "0 to 7"]);
+    refused("--kv auto/turbo9", &["auto/turbo9", "turbo4, turbo3", ", auto"]);
+    refused("-ctk turbo9", &["turbo4, turbo3", ", auto"]);
+    refused("--kv auto@0 --layer-adaptive 7", &["auto@0", "one of them"]);
+}
+
+#[test]
+fn each_model_and_placement_is_chosen_for() {
+    let mut asked = Vec::new();
+    let plan = plan("-n 0 -m a.gguf,b.gguf -ngl 0,9 --kv auto,turbo3")
+        .unwrap()
+        .resolve(|group, cache| {
+            asked.push((group.model, group.gpu_layers, cache.to_string()));
+            let name = if group.model == 0 { "turbo4" } else { "q8_0/turbo4" };
+            Ok(name.parse()?)
+        })
+        .unwrap();
+    let auto = || "auto".to_owned();
+    assert_eq!(
+        asked,
+        [
+            (0, Some(0), auto()),
+            (0, Some(9), auto()),
+            (1, Some(0), auto()),
+            (1, Some(9), auto())
+        ]
+    );
+    let names: Vec<String> = plan.groups.iter().map(Group::to_string).collect();
+    assert_eq!(names[0..2], ["pp512 over turbo4", "pp512 over turbo3"]);
+    assert_eq!(names[4..6], ["pp512 over q8_0/turbo4", "pp512 over turbo3"]);
+}
+
+#[test]
+fn what_auto_comes_to_is_not_measured_twice() {
+    let names = |line: &str, choice: &str| -> Vec<String> {
+        resolved(line, choice).groups.iter().map(Group::to_string).collect()
+    };
+    assert_eq!(
+        names("-p 8 -n 4 --kv auto,turbo4", "turbo4"),
+        ["pp8 over turbo4", "tg4 over turbo4"]
+    );
+    assert_eq!(names("-p 8 -n 0 --kv auto --ab f16", "f16"), ["pp8 over f16"]);
+    assert_eq!(
+        names("-p 8,8 -n 0 --kv auto", "f16"),
+        ["pp8 over f16"; 2],
+        "what was typed twice still is"
+    );
+}
+
+#[test]
+fn what_cannot_be_chosen_ends_the_plan() {
+    let outcome = plan("--kv auto").unwrap().resolve(|_, _| bail!("nothing fits"));
+    assert_eq!(outcome.unwrap_err().to_string(), "nothing fits");
+}
+
+#[test]
 fn columns_appear_when_something_varies_or_is_unusual() {
     let varies = |line: &str| plan(line).unwrap().varies;
     assert!(varies("-ctk turbo4").type_k && !varies("-ctk turbo4").type_v);
@@ -98,6 +172,12 @@ fn columns_appear_when_something_varies_or_is_unusual() {
     assert!(varies("-b 128").n_batch && varies("-ub 64,128").n_ubatch && varies("-t 99").n_threads);
     assert!(varies("-fa 1").flash_attn && varies("-nkvo 0,1").no_kv_offload && varies("-mmp 0").load_mode);
     assert!(varies("--kv turbo2@0").mode);
+    let auto = resolved("-ctk auto", "f16").varies;
+    assert!(
+        auto.type_k && !auto.type_v,
+        "auto is not the default, whatever it comes to"
+    );
+    assert!(resolved("--kv auto", "turbo2@0").varies.mode && !resolved("--kv auto", "turbo4").varies.mode);
 }
 
 #[test]
