@@ -15,9 +15,6 @@ pub struct PlanArgs {
     /// GGUF file of a draft model for speculative decoding: its weights, an f16 cache and scratch are added. [-md]
     #[arg(long, alias = "model-draft", value_name = "FILE")]
     pub draft: Option<PathBuf>,
-    /// GGUF file of an image or audio projector.
-    #[arg(long, value_name = "FILE")]
-    pub mmproj: Option<PathBuf>,
     /// Memory to be left free on every device: bytes, or text such as "1.5 GiB".
     #[arg(long, value_name = "SIZE", default_value = "0")]
     pub margin: String,
