@@ -223,6 +223,18 @@ fn the_cache_is_exact_and_the_total_is_the_sum() {
 }
 
 #[test]
+fn each_thread_works_in_scratch_of_its_own() {
+    let scratch = |threads: &str| {
+        let plan = plan(
+            "pc-no-gpu-32gb",
+            &["-c", "4096", "-ctk", "f16", "-ctv", "f16", "-t", threads],
+        );
+        plan["pools"][0]["share"]["compute"].as_u64().unwrap()
+    };
+    assert!(scratch("64") > scratch("16") && scratch("16") > scratch("1"));
+}
+
+#[test]
 fn layers_go_to_the_cards_of_the_machine() {
     let plan = plan("pc-two-gpus", &["-c", "4096", "-ngl", "99"]);
     let pools: Vec<&Value> = plan["pools"]
