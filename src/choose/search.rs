@@ -142,7 +142,8 @@ impl<'a> Search<'a> {
 
     /// Whether a better cache is worth what it takes.
     pub(super) fn is_justified(&self, better: &Place, standard: &Place) -> bool {
-        better.plan.cache.total() <= standard.plan.cache.total()
+        // what grows with the context: rotations, which do not, decide nothing about a cache of a few tokens
+        better.plan.cache.cache() <= standard.plan.cache.cache()
             || (is_ample(&better.plan) && !self.is_slower(better.candidate, &better.plan))
     }
 

@@ -33,6 +33,10 @@ pub struct ComputeShape {
     pub n_ubatch: u32,
     /// Sequences.
     pub n_slots: u32,
+    /// Threads for decode; 0: the physical cores.
+    pub n_threads: u32,
+    /// Threads for prefill; 0: as many.
+    pub n_threads_batch: u32,
     /// One buffer for all sequences.
     pub unified: bool,
     /// Full-size caches for sliding-window layers.
@@ -79,6 +83,8 @@ impl ComputeShape {
             layers: kv.layers.clone(),
             n_ubatch: setup.n_ubatch.min(setup.n_ctx.max(256)),
             n_slots: setup.n_slots,
+            n_threads: setup.n_threads,
+            n_threads_batch: setup.n_threads_batch,
             unified: kv.unified,
             swa_full: kv.swa_full,
             offload: kv.offload,
@@ -106,7 +112,8 @@ impl ComputeShape {
             (_, 1) => 4,
             _ => 8,
         };
-        Some(types + slots + if self.n_ubatch == other.n_ubatch { 0 } else { 16 })
+        let threads = u32::from((self.n_threads, self.n_threads_batch) != (other.n_threads, other.n_threads_batch));
+        Some(types + slots + threads + if self.n_ubatch == other.n_ubatch { 0 } else { 16 })
     }
 }
 

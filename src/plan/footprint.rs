@@ -126,6 +126,8 @@ impl Footprint {
             n_batch: ContextConfig::default().n_batch.max(setup.n_ubatch),
             n_ubatch: setup.n_ubatch,
             n_seq_max: setup.n_slots,
+            n_threads: setup.n_threads,
+            n_threads_batch: setup.n_threads_batch,
             kv: setup.kv.clone(),
             ..ContextConfig::default()
         };

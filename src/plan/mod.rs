@@ -85,6 +85,10 @@ pub struct Setup {
     pub n_ubatch: u32,
     /// Tokens of one batch that ask for what comes out (logits, embeddings): generation asks for one per slot.
     pub n_outputs: u32,
+    /// Threads for decode, as [`ContextConfig::n_threads`]: each has an area of scratch to work in.
+    pub n_threads: u32,
+    /// Threads for prefill, as [`ContextConfig::n_threads_batch`].
+    pub n_threads_batch: u32,
     /// The KV cache.
     pub kv: KvCacheConfig,
     /// The draft's KV cache; `None`: as the engine has it by default, f16.
@@ -111,6 +115,8 @@ impl Setup {
             n_slots: config.n_seq_max,
             n_ubatch: config.n_ubatch.min(config.n_batch),
             n_outputs: config.n_seq_max,
+            n_threads: config.n_threads,
+            n_threads_batch: config.n_threads_batch,
             kv: config.kv.clone(),
             draft_kv: None,
             gpu_layers,

@@ -78,7 +78,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Answer a prompt (-p), or chat in the terminal.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Serve clients of the OpenAI API, and with --ollama those of Ollama, over HTTP.
     ///
     /// Options and environment variables have llama-server's names. Its options that are not listed here are accepted

@@ -27,7 +27,7 @@ pub fn run(args: &SelectArgs) -> Result<ExitCode> {
     if args.detect_only {
         let hardware = Hardware::of(&machine);
         if args.json {
-            println!("{:#}", json!({ "hardware": hardware }));
+            println!("{:#}", json!({ "hardware": hardware, "facts": machine }));
         } else {
             print!("{}", describe(&hardware));
         }

@@ -9,6 +9,7 @@ use crate::settings::ModelSettings;
 use anyhow::{Context, Result, anyhow, bail};
 use llama_turboquant::machine::{Machine, parse_size};
 use llama_turboquant::plan::{Allocated, Footprint, MemoryPlan, Setup};
+use llama_turboquant::vision::ProjectorPlan;
 use llama_turboquant::{CancelToken, Error, KvCacheConfig, Model};
 use std::process::ExitCode;
 
@@ -57,7 +58,10 @@ fn report(args: &PlanArgs) -> Result<Report> {
     if args.slots == 0 {
         bail!("--slots 0: at least one request is served");
     }
-    let settings = ModelSettings::new(&args.model, args.slots)?;
+    let mut settings = ModelSettings::new(&args.model, args.slots)?;
+    let projector = settings.projector.as_ref();
+    let projector = projector.map(|projector| projector.plan(&mut settings.context));
+    let projector = projector.transpose().context("--mmproj")?;
     let engine = &settings.engine;
     let path = engine.file.clone().map_or_else(embedded::path, Ok)?;
     let machine = match &args.facts {
@@ -95,9 +99,7 @@ fn report(args: &PlanArgs) -> Result<Report> {
         setup.draft_kv = Some(own.kv);
         footprint = footprint.with_draft(draft);
     }
-    if let Some(projector) = &settings.projector {
-        footprint = footprint.with_projector(&projector.file).context("--mmproj")?;
-    }
+    footprint.projector = projector.as_ref().map_or(0, ProjectorPlan::bytes);
     let plan = MemoryPlan::new(&footprint, &setup, &machine)?;
     let longest = if plan.fits() {
         None
