@@ -57,6 +57,11 @@ fn secret(long: &str) -> bool {
 /// The value as TOML has it.
 fn quoted(arg: &Arg, value: &str) -> String {
     let ty = arg.get_value_parser().type_id();
+    if ty == TypeId::of::<bool>() {
+        // on, yes and the like, where an option takes them; a file has true and false
+        let value = value.to_ascii_lowercase();
+        return (!matches!(value.as_str(), "false" | "off" | "no" | "n" | "f" | "0")).to_string();
+    }
     let text = ty == TypeId::of::<String>() || ty == TypeId::of::<std::path::PathBuf>();
     let bare = matches!(value, "true" | "false") || value.parse::<f64>().is_ok_and(f64::is_finite);
     if bare && !text {
