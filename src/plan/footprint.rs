@@ -140,21 +140,6 @@ impl Footprint {
         Ok(())
     }
 
-    /// With an image or audio projector, a GGUF file of its own.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
-    pub fn with_projector(mut self, path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        // all but a few kilobytes of such a file are tensors, and the engine holds them as they are
-        let meta = path.metadata().map_err(|error| Error::Load {
-            path: path.to_owned(),
-            reason: format!("the projector cannot be read: {error}"),
-        })?;
-        self.projector = meta.len();
-        Ok(self)
-    }
-
     /// With LoRA adapters of so many bytes. Their matrices lie where those lie that they change, which is taken to be all layers
     /// alike.
     #[must_use]
