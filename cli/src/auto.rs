@@ -3,7 +3,7 @@
 
 use crate::embedded;
 use crate::settings::{CacheType, ModelSettings};
-use llama_turboquant::choose::{self, BASE_CONTEXT, Decision, NoFit, Support, Wishes};
+use llama_turboquant::choose::{self, BASE_CONTEXT, Decision, NoFit, Rejected, Support, Wishes};
 use llama_turboquant::kv::KvNotice;
 use llama_turboquant::machine::Machine;
 use llama_turboquant::plan::{Footprint, MemoryPlan, Setup};
@@ -209,6 +209,14 @@ pub fn say(decision: &Decision) {
         decision.n_ctx,
         decision.n_slots
     );
+    // what people come here for: where it cannot be had, they should not have to ask why
+    let cannot = |rejected: &&Rejected| {
+        (rejected.k, rejected.v) == (KvType::Turbo4, KvType::Turbo4)
+            && ["model", "guard", "device"].contains(&rejected.reason.code)
+    };
+    if let Some(turbo4) = decision.rejected.iter().find(cannot) {
+        tracing::warn!("turbo4 is not possible here: {}", turbo4.reason.text);
+    }
     for reason in &decision.reasons {
         tracing::info!("{}", reason.text);
     }

@@ -145,7 +145,8 @@ fn numbers_out_of_range_are_refused_before_any_work() {
 #[test]
 fn a_context_beyond_memory_is_refused_with_the_numbers() {
     let start = Instant::now();
-    let err = fails(&["run", "-p", "x", "-c", "2000000000"], 1);
+    let said = ["run", "-p", "x", "-ctk", "turbo4", "-ctv", "turbo4", "-c"];
+    let err = fails(&[&said[..], &["2000000000"]].concat(), 1);
     says(
         &err,
         &[
@@ -297,7 +298,7 @@ fn auto_falls_back_loudly_and_an_explicit_type_never() {
         "128",
     ]);
     let (_, err) = succeeds(&["run", "-m", path, "-p", "hello", "-n", "1", "-c", "256"]);
-    says(&err, &["auto: turbo4/turbo4 is not possible here", "96", "q8_0/q8_0"]);
+    says(&err, &["turbo4 is not possible here", "96", "chose q8_0", "q8_0/q8_0"]);
     let err = fails(
         &[
             "run", "-m", path, "-p", "hello", "-c", "256", "-ctk", "turbo4", "-ctv", "turbo4",
