@@ -91,6 +91,10 @@ pub enum Command {
     /// Show what in a model file decides its memory: layers, heads, window, KV bytes per token for each type.
     Inspect(InspectArgs),
     /// Say how much memory a model takes, by device and purpose, before any of it is taken. Exit code 1 if it does not fit.
+    ///
+    /// Nothing is chosen here: an open context is the one that the model was trained with, open types are turbo4 where the
+    /// model can have it, and all layers are on the GPU. What `serve` would choose is in its log, and by the rule of
+    /// docs/choosing.md.
     Plan(plan::PlanArgs),
     /// Check this build: the codec's acceptance tests on this CPU and every device. Exit code 1 if one fails.
     Verify(VerifyArgs),
