@@ -157,12 +157,13 @@ impl ModelSettings {
                 (side(self.k), side(self.v), asked)
             }
         };
+        let n_ctx = self.asked.n_ctx.map(|n_ctx| match n_ctx {
+            0 => footprint.meta.n_ctx_train,
+            n_ctx => n_ctx,
+        });
         Wishes {
-            n_ctx: self.asked.n_ctx.map(|n_ctx| match n_ctx {
-                0 => footprint.meta.n_ctx_train,
-                n_ctx => n_ctx,
-            }),
-            min_ctx: self.asked.min_ctx,
+            n_ctx,
+            min_ctx: if self.asked.whole { n_ctx } else { self.asked.min_ctx },
             n_slots: self.asked.n_slots,
             k,
             v,

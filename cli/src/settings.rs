@@ -194,7 +194,7 @@ pub struct Asked {
     pub n_slots: Option<u32>,
     /// The least context that is of use.
     pub min_ctx: Option<u32>,
-    /// All layers on devices.
+    /// All layers on devices, and no shorter context than asked for.
     pub whole: bool,
     /// The least quality.
     pub floor: Option<KvType>,

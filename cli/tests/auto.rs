@@ -101,6 +101,11 @@ fn what_fits_nowhere_is_refused_with_the_numbers() {
     }
     let floor = settle("--kv-floor turbo4 --cache-type-v turbo2", &with_free(8 << 30), false).unwrap_err();
     assert!(floor.to_string().contains("contradict"), "{floor}");
+    let whole = settle("--fit off", &with_free(72 * MIB), false);
+    assert!(
+        matches!(whole, Err(Refused::NoFit(_))),
+        "no shorter context than it was trained with: {whole:?}"
+    );
     let least = settle("-c 1048576 --fit-ctx 1048576", &with_free(512 * MIB), false).unwrap_err();
     assert!(matches!(least, Refused::NoFit(_)), "{least}");
 }
