@@ -19,6 +19,16 @@ pub fn available_ram() -> Option<u64> {
     )
 }
 
+/// Bytes for people: `1.50 GiB`, or MiB below one.
+pub fn human_bytes(bytes: u64) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    if mib >= 1024.0 {
+        format!("{:.2} GiB", mib / 1024.0)
+    } else {
+        format!("{mib:.2} MiB")
+    }
+}
+
 /// Bytes of main memory installed.
 pub fn total_ram() -> Option<u64> {
     system().map(|system| system.total_memory())

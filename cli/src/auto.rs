@@ -28,7 +28,8 @@ pub struct Auto {
     footprint: Footprint,
     /// Without its weights.
     model: Model,
-    surveyed: bool,
+    /// What the devices run, asked with the survey of scratch buffers when something has to be chosen.
+    support: Option<Support>,
 }
 
 impl Auto {
@@ -49,7 +50,7 @@ impl Auto {
         Ok(Self {
             footprint,
             model,
-            surveyed: false,
+            support: None,
         })
     }
 
@@ -77,11 +78,15 @@ impl Auto {
             let usual = BASE_CONTEXT.min(meta.n_ctx_train);
             wishes.min_ctx = Some(wishes.min_ctx.unwrap_or(0).max(usual));
         }
-        let support = Support::of(Backend::init()?, meta)?;
-        if !self.surveyed {
-            self.footprint.survey(&self.model)?;
-            self.surveyed = true;
-        }
+        let support = match self.support.take() {
+            Some(support) => support,
+            None => {
+                let support = Support::of(Backend::init()?, meta)?;
+                self.footprint.survey(&self.model)?;
+                support
+            }
+        };
+        let support = self.support.insert(support).clone();
         let mut decision = choose::choose(&self.footprint, machine, &support, &wishes)?;
         for _ in 0..ATTEMPTS {
             let mut settled = settings.clone();
@@ -146,15 +151,11 @@ impl ModelSettings {
     /// What was asked for.
     fn wishes(&self, footprint: &Footprint) -> Wishes {
         let kv = &self.context.kv;
-        let side = |ty: CacheType| match ty {
-            CacheType::Auto => None,
-            CacheType::Fixed(ty) => Some(ty),
-        };
         let (k, v, layers) = match &self.map {
             Some(map) => (None, None, Some(map.policy())),
             None => {
                 let asked = Some(kv.layers.clone()).filter(|layers| *layers != Default::default());
-                (side(self.k), side(self.v), asked)
+                (self.k.named(), self.v.named(), asked)
             }
         };
         let n_ctx = self.asked.n_ctx.map(|n_ctx| match n_ctx {

@@ -8,6 +8,7 @@ use crate::projector::ProjectorSettings;
 use anyhow::{Context as _, Result, anyhow, bail};
 use llama_turboquant::choose::DEFAULT_SLOTS;
 use llama_turboquant::engine::sampler::SamplingParams;
+pub use llama_turboquant::memory::human_bytes;
 use llama_turboquant::{
     CancelToken, Context, ContextConfig, Error, GpuLayers, KvCacheConfig, KvType, LayerMap, LayerPolicy, Model,
     ModelBuilder, Output, memory,
@@ -24,6 +25,16 @@ pub enum CacheType {
     Auto,
     /// This one or an error.
     Fixed(KvType),
+}
+
+impl CacheType {
+    /// The type, where one was named.
+    pub const fn named(self) -> Option<KvType> {
+        match self {
+            Self::Auto => None,
+            Self::Fixed(ty) => Some(ty),
+        }
+    }
 }
 
 impl FromStr for CacheType {
@@ -246,14 +257,7 @@ impl ModelSettings {
     pub fn new(args: &ModelArgs, n_seq_max: u32) -> Result<Self> {
         let k = args.cache_type_k.parse().context("--cache-type-k")?;
         let v = args.cache_type_v.parse().context("--cache-type-v")?;
-        let layers = match args.layer_adaptive.as_deref().map(str::trim) {
-            None | Some("") => LayerPolicy::Auto,
-            Some(mode) => mode
-                .parse()
-                .map_err(|_| anyhow!("`{mode}` is not a number"))
-                .and_then(|mode| Ok(LayerPolicy::mode(mode)?))
-                .context("--layer-adaptive (TURBO_LAYER_ADAPTIVE) takes a mode from 0 to 7")?,
-        };
+        let layers = layer_policy(args.layer_adaptive.as_deref())?;
         let map = args.layer_map.as_deref().map(LayerMap::read).transpose()?;
         if map.is_some() && !matches!(layers, LayerPolicy::Auto) {
             bail!("--layer-map and --layer-adaptive both say which layers get which types; use one of them");
@@ -352,6 +356,21 @@ impl ModelSettings {
     }
 }
 
+/// What `--layer-adaptive` says; [`LayerPolicy::Auto`] where it says nothing.
+///
+/// # Errors
+/// A mode that does not exist.
+pub fn layer_policy(mode: Option<&str>) -> Result<LayerPolicy> {
+    match mode.map(str::trim) {
+        None | Some("") => Ok(LayerPolicy::Auto),
+        Some(mode) => mode
+            .parse()
+            .map_err(|_| anyhow!("`{mode}` is not a number"))
+            .and_then(|mode| Ok(LayerPolicy::mode(mode)?))
+            .context("--layer-adaptive (TURBO_LAYER_ADAPTIVE) takes a mode from 0 to 7"),
+    }
+}
+
 fn progress_bar() -> indicatif::ProgressBar {
     if !console::is_watched() {
         return indicatif::ProgressBar::hidden();
@@ -373,16 +392,6 @@ pub fn sampling(args: &SamplingArgs) -> SamplingParams {
         min_p: args.min_p,
         repeat_penalty: args.repeat_penalty,
         ..SamplingParams::default()
-    }
-}
-
-/// Bytes for people.
-pub fn human_bytes(bytes: u64) -> String {
-    let mib = bytes as f64 / f64::from(1 << 20);
-    if mib >= 1024.0 {
-        format!("{:.2} GiB", mib / 1024.0)
-    } else {
-        format!("{mib:.2} MiB")
     }
 }
 

@@ -4,7 +4,7 @@ use super::compute::ComputeShape;
 use super::{Compute, Footprint, Measured, Setup, Weights};
 use crate::engine::{DryUse, heap, model_was_loaded};
 use crate::kv::{CacheShape, KvBytes, KvCacheConfig, KvType};
-use crate::{Backend, ContextConfig, DeviceKind, Error, GpuLayers, Model, Result, memory};
+use crate::{Backend, DeviceKind, Error, GpuLayers, Model, Result, memory};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -121,17 +121,7 @@ impl Footprint {
         if self.compute.knows(&shape, setup.n_ctx) {
             return Ok(());
         }
-        let config = ContextConfig {
-            n_ctx: setup.n_ctx,
-            n_batch: ContextConfig::default().n_batch.max(setup.n_ubatch),
-            n_ubatch: setup.n_ubatch,
-            n_seq_max: setup.n_slots,
-            n_threads: setup.n_threads,
-            n_threads_batch: setup.n_threads_batch,
-            kv: setup.kv.clone(),
-            ..ContextConfig::default()
-        };
-        let dry = model.plan_context(&config)?;
+        let dry = model.plan_context(&setup.context())?;
         self.compute.add(measured(shape, setup.n_ctx, dry)?);
         if !model_was_loaded() {
             // nothing but the program, this model's vocabulary and the engine's graphs

@@ -2,7 +2,7 @@
 
 use super::Setup;
 use crate::engine::MemoryUse;
-use crate::{Batch, Context, ContextConfig, Model, Result, memory};
+use crate::{Batch, Context, Model, Result, memory};
 use serde::Serialize;
 
 /// What a model and a filled context took.
@@ -24,16 +24,7 @@ impl Allocated {
     /// # Errors
     /// As [`Context::new`] and [`Context::decode`].
     pub fn measure(model: &Model, setup: &Setup) -> Result<Self> {
-        let mut context = model.context(ContextConfig {
-            n_ctx: setup.n_ctx,
-            n_batch: ContextConfig::default().n_batch.max(setup.n_ubatch),
-            n_ubatch: setup.n_ubatch,
-            n_seq_max: setup.n_slots,
-            n_threads: setup.n_threads,
-            n_threads_batch: setup.n_threads_batch,
-            kv: setup.kv.clone(),
-            ..ContextConfig::default()
-        })?;
+        let mut context = model.context(setup.context())?;
         let resident_loaded = memory::resident();
         fill(&mut context, setup)?;
         Ok(Self {

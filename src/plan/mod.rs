@@ -108,6 +108,21 @@ impl Default for Setup {
 }
 
 impl Setup {
+    /// The context that it describes; batches are as long as by default, or as what is computed at once.
+    pub(crate) fn context(&self) -> ContextConfig {
+        let default = ContextConfig::default();
+        ContextConfig {
+            n_ctx: self.n_ctx,
+            n_batch: default.n_batch.max(self.n_ubatch),
+            n_ubatch: self.n_ubatch,
+            n_seq_max: self.n_slots,
+            n_threads: self.n_threads,
+            n_threads_batch: self.n_threads_batch,
+            kv: self.kv.clone(),
+            ..default
+        }
+    }
+
     /// That of a context, with no margin and no draft. A context of 0 cells has to be settled first.
     pub fn of(config: &ContextConfig, gpu_layers: GpuLayers) -> Self {
         Self {
@@ -147,7 +162,22 @@ pub struct Share {
     pub program: u64,
 }
 
+/// A part of a share: its name for people, and its bytes.
+pub type Purpose = (&'static str, fn(&Share) -> u64);
+
 impl Share {
+    /// Its parts with their names for people, in the order of tables.
+    pub const PURPOSES: [Purpose; 8] = [
+        ("weights", |share| share.weights),
+        ("KV cache", |share| share.kv),
+        ("recurrent state", |share| share.recurrent),
+        ("scratch", |share| share.compute),
+        ("cell tables", |share| share.cells),
+        ("projector", |share| share.projector),
+        ("draft model", |share| share.draft),
+        ("program", |share| share.program),
+    ];
+
     /// All of it.
     pub const fn total(&self) -> u64 {
         self.weights

@@ -3,8 +3,8 @@
 use crate::args::profile::ProfileArgs;
 use crate::decide::{self, Place};
 use crate::profile::{self, AGENT_CONTEXT, Endpoint, Form, Outcome, Profile, Server};
-use crate::settings::{CacheType, EngineSettings};
-use anyhow::{Context as _, Result, anyhow, bail};
+use crate::settings::{CacheType, EngineSettings, layer_policy};
+use anyhow::{Context as _, Result, bail};
 use llama_turboquant::choose::{Decision, Wishes};
 use llama_turboquant::{GpuLayers, KvType, LayerPolicy};
 use std::path::Path;
@@ -61,21 +61,8 @@ pub fn run(args: &ProfileArgs) -> Result<ExitCode> {
 }
 
 fn wishes(args: &ProfileArgs) -> Result<Wishes> {
-    let side = |text: &str| -> Result<Option<KvType>> {
-        Ok(match text.parse()? {
-            CacheType::Auto => None,
-            CacheType::Fixed(ty) => Some(ty),
-        })
-    };
-    let layers = match args.layer_adaptive.as_deref().map(str::trim) {
-        None | Some("") => None,
-        Some(mode) => Some(
-            mode.parse()
-                .map_err(|_| anyhow!("`{mode}` is not a number"))
-                .and_then(|mode| Ok(LayerPolicy::mode(mode)?))
-                .context("--layer-adaptive (TURBO_LAYER_ADAPTIVE) takes a mode from 0 to 7")?,
-        ),
-    };
+    let side = |text: &str| -> Result<Option<KvType>> { Ok(text.parse::<CacheType>()?.named()) };
+    let layers = layer_policy(args.layer_adaptive.as_deref())?;
     if args.form == Form::Hermes
         && let Some(n_ctx) = args.ctx_size.filter(|n_ctx| *n_ctx < AGENT_CONTEXT)
     {
@@ -87,7 +74,7 @@ fn wishes(args: &ProfileArgs) -> Result<Wishes> {
         n_slots: args.parallel,
         k: side(&args.cache_type_k).context("--cache-type-k")?,
         v: side(&args.cache_type_v).context("--cache-type-v")?,
-        layers,
+        layers: (layers != LayerPolicy::Auto).then_some(layers),
         gpu_layers: args.gpu_layers.map(GpuLayers::Count),
         ..Wishes::default()
     })

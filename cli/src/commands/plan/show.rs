@@ -6,19 +6,6 @@ use crate::settings::human_bytes;
 use llama_turboquant::plan::{Allocated, MemoryPlan, Share};
 use serde_json::{Value, json};
 
-type Purpose = (&'static str, fn(&Share) -> u64);
-
-const PURPOSES: [Purpose; 8] = [
-    ("weights", |share| share.weights),
-    ("KV cache", |share| share.kv),
-    ("recurrent state", |share| share.recurrent),
-    ("scratch", |share| share.compute),
-    ("cell tables", |share| share.cells),
-    ("projector", |share| share.projector),
-    ("draft model", |share| share.draft),
-    ("program", |share| share.program),
-];
-
 /// Prints tables and advice.
 pub(super) fn print(report: &Report) {
     let (plan, setup) = (&report.plan, &report.setup);
@@ -38,7 +25,7 @@ pub(super) fn print(report: &Report) {
     let mut header = vec!["purpose"];
     header.extend(plan.pools.iter().map(|pool| pool.name.as_str()));
     let mut rows: Vec<Vec<String>> = Vec::new();
-    for (name, pick) in PURPOSES {
+    for (name, pick) in Share::PURPOSES {
         if plan.pools.iter().any(|pool| pick(&pool.share) > 0) {
             rows.push(row(name, plan.pools.iter().map(|pool| human_bytes(pick(&pool.share)))));
         }

@@ -125,8 +125,8 @@ impl Pool {
             .map_err(|error| not_loaded(&entry.name, &error.into()))?;
         let mut auto =
             Auto::open(&settings, projector.as_ref().map_or(0, ProjectorPlan::bytes)).map_err(unsupported)?;
-        let decision = self.settle(&mut auto, &mut settings, entry, demand)?;
         let machine = Machine::detect().map_err(|error| not_loaded(&entry.name, &error.into()))?;
+        let decision = self.settle(&mut auto, &mut settings, &machine, entry, demand)?;
         let plan = Plan::new(&mut auto, &settings, &machine).map_err(unsupported)?;
         drop(auto);
         let available = (self.limits.available)();
@@ -168,6 +168,7 @@ impl Pool {
         &self,
         auto: &mut Auto,
         settings: &mut ModelSettings,
+        machine: &Machine,
         entry: &Entry,
         demand: &Demand,
     ) -> Result<Option<Decision>, BackendError> {
@@ -176,14 +177,13 @@ impl Pool {
             settings.asked.n_ctx = Some(n_ctx);
             settings.asked.min_ctx = Some(n_ctx);
         }
-        let machine = Machine::detect().map_err(|error| not_loaded(&entry.name, &error.into()))?;
         let occupied = self.lock().occupied_by_kind();
         if occupied != (0, 0)
-            && let Ok(decision) = auto.settle(settings, &machine, true)
+            && let Ok(decision) = auto.settle(settings, machine, true)
         {
             return Ok(decision);
         }
-        let alone = machine.with_freed(occupied.0, occupied.1);
+        let alone = machine.clone().with_freed(occupied.0, occupied.1);
         auto.settle(settings, &alone, false).map_err(|refused| match refused {
             Refused::NoFit(NoFit::Memory(advice)) if demand.is_open() => {
                 BackendError::Unavailable(format!("model '{}' cannot be loaded: {advice}", entry.name))
