@@ -16,12 +16,14 @@ use std::str::FromStr;
 /// assert_eq!(spec.to_string(), "q8_0/turbo4@7");
 /// # Ok::<(), llama_turboquant::Error>(())
 /// ```
+///
+/// `T` is what names a side: a type, or what a program takes besides, such as "choose one".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct KvSpec {
+pub struct KvSpec<T = KvType> {
     /// Type of K.
-    pub k: KvType,
+    pub k: T,
     /// Type of V.
-    pub v: KvType,
+    pub v: T,
     /// Layer-adaptive mode, 0 to 7.
     pub mode: Option<u8>,
 }
@@ -45,11 +47,12 @@ impl KvSpec {
     }
 }
 
-impl FromStr for KvSpec {
+impl<T: FromStr<Err: fmt::Display>> FromStr for KvSpec<T> {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
         let wrong = |why: String| Error::Invalid(format!("KV cache `{text}`: {why}"));
+        let text = text.trim();
         let (types, mode) = match text.split_once('@') {
             None => (text, None),
             Some((types, mode)) => {
@@ -61,7 +64,7 @@ impl FromStr for KvSpec {
             }
         };
         let (k, v) = types.split_once('/').unwrap_or((types, types));
-        let ty = |name: &str| name.parse::<KvType>().map_err(|e| wrong(e.to_string()));
+        let ty = |name: &str| name.parse::<T>().map_err(|e| wrong(e.to_string()));
         Ok(Self {
             k: ty(k)?,
             v: ty(v)?,
@@ -70,7 +73,7 @@ impl FromStr for KvSpec {
     }
 }
 
-impl fmt::Display for KvSpec {
+impl<T: fmt::Display + PartialEq> fmt::Display for KvSpec<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.k)?;
         if self.v != self.k {

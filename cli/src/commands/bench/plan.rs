@@ -159,7 +159,7 @@ impl Plan<AskedCache> {
             let caches: Result<Vec<KvSpec>> = asked
                 .caches
                 .iter()
-                .map(|cache| cache.fixed().map_or_else(|| choose(asked, *cache), Ok))
+                .map(|cache| caches::fixed(*cache).map_or_else(|| choose(asked, *cache), Ok))
                 .collect();
             let group = asked.over(unique(caches?));
             let known = |(other, made): &(&Group<AskedCache>, Group)| *made == group && other.caches != asked.caches;

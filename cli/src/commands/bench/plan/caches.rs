@@ -3,76 +3,25 @@
 use crate::args::BenchArgs;
 use crate::measuring::caches;
 use crate::settings::CacheType;
-use anyhow::{Error, Result, anyhow, bail};
+use anyhow::{Result, bail};
 use llama_turboquant::{KvSpec, LayerPolicy};
-use std::fmt;
-use std::str::FromStr;
 
-/// A cache as it is asked for: [`KvSpec`], but where a type is `auto` it is chosen for the model and this machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AskedCache {
-    /// Type of K.
-    pub k: CacheType,
-    /// Type of V.
-    pub v: CacheType,
-    /// Layer-adaptive mode, 0 to 7.
-    pub mode: Option<u8>,
-}
+/// A cache as it is asked for: where a type is `auto` it is chosen for the model and this machine.
+pub type AskedCache = KvSpec<CacheType>;
 
-impl AskedCache {
-    /// The cache, if no type is left open.
-    pub fn fixed(self) -> Option<KvSpec> {
-        match (self.k, self.v) {
-            (CacheType::Fixed(k), CacheType::Fixed(v)) => Some(KvSpec { k, v, mode: self.mode }),
-            _ => None,
-        }
+/// The cache, if no type is left open.
+pub fn fixed(asked: AskedCache) -> Option<KvSpec> {
+    match (asked.k, asked.v) {
+        (CacheType::Fixed(k), CacheType::Fixed(v)) => Some(KvSpec { k, v, mode: asked.mode }),
+        _ => None,
     }
 }
 
-impl From<KvSpec> for AskedCache {
-    fn from(KvSpec { k, v, mode }: KvSpec) -> Self {
-        Self {
-            k: CacheType::Fixed(k),
-            v: CacheType::Fixed(v),
-            mode,
-        }
-    }
-}
-
-impl FromStr for AskedCache {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let text = text.trim();
-        let (types, mode) = match text.split_once('@') {
-            None => (text, None),
-            Some((types, mode)) => {
-                let number = valid_mode(mode).ok_or_else(|| {
-                    anyhow!("KV cache `{text}`: `{mode}` is no layer-adaptive mode; modes are 0 to 7")
-                })?;
-                (types, Some(number))
-            }
-        };
-        let (k, v) = types.split_once('/').unwrap_or((types, types));
-        let side = |name: &str| name.parse().map_err(|e| anyhow!("KV cache `{text}`: {e}"));
-        Ok(Self {
-            k: side(k)?,
-            v: side(v)?,
-            mode,
-        })
-    }
-}
-
-impl fmt::Display for AskedCache {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.k)?;
-        if self.v != self.k {
-            write!(f, "/{}", self.v)?;
-        }
-        match self.mode {
-            Some(mode) => write!(f, "@{mode}"),
-            None => Ok(()),
-        }
+fn asked_as(KvSpec { k, v, mode }: KvSpec) -> AskedCache {
+    KvSpec {
+        k: CacheType::Fixed(k),
+        v: CacheType::Fixed(v),
+        mode,
     }
 }
 
@@ -111,7 +60,7 @@ pub(super) fn asked(args: &BenchArgs) -> Result<Vec<AskedCache>> {
     }
     let mut all: Vec<AskedCache> = args
         .ab
-        .map(AskedCache::from)
+        .map(asked_as)
         .into_iter()
         .filter(|base| !with_modes(&pairs, &modes).contains(base))
         .collect();
