@@ -25,7 +25,11 @@ THREAD=-fsanitize=thread
 
 # A finding ends the program with this status, so that no test can take it for a failure it expected.
 STATUS=86
-export ASAN_OPTIONS="exitcode=$STATUS:detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:check_initialization_order=1"
+leaks=1 faults="address undefined leak"
+if [ "$(uname -s)" = Darwin ]; then
+    leaks=0 faults="address undefined" # there is no LeakSanitizer
+fi
+export ASAN_OPTIONS="exitcode=$STATUS:detect_leaks=$leaks:detect_stack_use_after_return=1:strict_string_checks=1:check_initialization_order=1"
 export LSAN_OPTIONS="suppressions=$LISTS/leaks.txt:print_suppressions=0"
 export UBSAN_OPTIONS="halt_on_error=1:exitcode=$STATUS:print_stacktrace=1:suppressions=$LISTS/undefined.txt"
 export TSAN_OPTIONS="exitcode=$STATUS:halt_on_error=1:second_deadlock_stack=1:suppressions=$LISTS/threads.txt"
@@ -56,7 +60,7 @@ check() { "$@" 2>&1 | { grep -v '^ok ' || true; }; }
 kernels() {
     local common=(kernels/common/*.c) attention=(kernels/attention/*.c) dir=$OUT/kernels
     mkdir -p "$dir"
-    if finds $ADDRESS address undefined leak; then
+    if finds $ADDRESS $faults; then
         cc "${HOST_FLAGS[@]}" $ADDRESS kernels/check/attention_check.c "${attention[@]}" "${common[@]}" -o "$dir/attention" -lm &
         local other=$!
         cc "${HOST_FLAGS[@]}" $ADDRESS kernels/check/codec_check.c "${common[@]}" -o "$dir/codec" -lm
@@ -77,38 +81,122 @@ kernels() {
     fi
 }
 
+
 # ---- the engine ---------------------------------------------------------------------------------------------------
 
-# Tests that start builds, or measure what a sanitizer's own heap changes.
-NOT_ASAN="downstream leaks kv_memory resident"
+host() { rustc -vV | sed -n 's/^host: //p'; }
 
-# Library tests one by one: each program links the whole engine, and is removed when it has run.
+# Not under a sanitizer: a test that builds with Cargo, and tests of the memory that a process occupies, which is
+# another one here (the runtime's shadow, freed blocks that are kept back).
+LEFT_OUT="downstream leaks plan_memory"
+
+# Every test program links the whole engine, so they are built, run and removed one by one.
 library_tests() {
-    local name names=${TESTS:-lib $(cd tests && for t in *.rs; do echo "${t%.rs}"; done) choices} failed=()
+    local name names=${TESTS:-lib $(cd tests && for t in *.rs */main.rs; do t=${t%/main.rs}; echo "${t%.rs}"; done)} failed=()
     for name in $names; do
-        case " $1 " in *" $name "*) echo "$name: not under this sanitizer"; continue ;; esac
         local which=(--test "$name")
         [ "$name" != lib ] || which=(--lib)
+        if [ -z "${TESTS:-}" ] && [[ " $LEFT_OUT " == *" $name "* ]]; then
+            skip "tests/$name" "it measures or builds what a sanitizer changes"
+            continue
+        fi
         echo "== $name"
-        "${engine_cargo[@]}" test -q -p llama-turboquant --features native --target "$host" "${which[@]}" -- --test-threads=2 ||
-            failed+=("$name")
-        rm -f "$CARGO_TARGET_DIR/$host/debug/deps/$name"-*
+        "$@" "${which[@]}" -- --test-threads=2 || failed+=("$name")
+        rm -f "$CARGO_TARGET_DIR/$(host)/debug/deps/$name"-*
     done
     [ ${#failed[@]} = 0 ] || { echo "failed: ${failed[*]}" >&2; return 1; }
 }
 
-# Rust is instrumented too, by the stable compiler, and linked with the C++ compiler's runtime: the engine's objects are
-# made for that one, and UndefinedBehaviorSanitizer has none in Rust.
+# Rust is instrumented too, by the compiler that is here, and linked with the C++ compiler's runtime: the engine's objects
+# were made for that one, and UndefinedBehaviorSanitizer has no other.
 asan() {
-    if ! finds $ADDRESS address undefined leak; then
+    if ! finds $ADDRESS $faults; then
         skip "the engine under AddressSanitizer" "cc has no runtime for it"
         return
     fi
-    (
-        host=$(rustc -vV | sed -n 's/^host: //p')
-        engine_cargo=(cargo)
-        export CARGO_TARGET_DIR=$OUT/cargo TURBOQUANT_SANITIZE=address RUSTC_BOOTSTRAP=1
-        export RUSTFLAGS="-Zsanitizer=address -Zexternal-clangrt -Cdefault-linker-libraries=yes -Clink-arg=${ADDRESS}"
-        library_tests "$NOT_ASAN"
-    )
+    export CARGO_TARGET_DIR=$OUT/cargo TURBOQUANT_SANITIZE=address RUSTC_BOOTSTRAP=1
+    export RUSTFLAGS="-Zsanitizer=address -Zexternal-clangrt -Cdefault-linker-libraries=yes -Clink-arg=-fsanitize=address,undefined"
+    library_tests cargo test -q -p llama-turboquant --features native --target "$(host)"
+    unset CARGO_TARGET_DIR TURBOQUANT_SANITIZE RUSTC_BOOTSTRAP RUSTFLAGS
 }
+
+# ggml with our hooks, alone: its sources lie where the usual build put them, and CMake compiles them once more.
+tsan_graph() {
+    local tree dir=$OUT/thread
+    tree=$(ls -td target/turboquant-engine/*/src target/sanitize/cargo/*/turboquant-engine/*/src 2>/dev/null | head -n 1) || true
+    if [ -z "$tree" ]; then
+        cargo build -q -p llama-turboquant --features native
+        tree=$(ls -td target/turboquant-engine/*/src | head -n 1)
+    fi
+    cmake -S "$tree" -B "$dir" -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DGGML_OPENMP=OFF -DGGML_CCACHE=OFF \
+        -DCMAKE_C_FLAGS_RELEASE="-O1 -g1 -DNDEBUG $THREAD" -DCMAKE_CXX_FLAGS_RELEASE="-O1 -g1 -DNDEBUG $THREAD" \
+        -DCMAKE_ARCHIVE_OUTPUT_DIRECTORY="$dir/lib" -DLLAMA_BUILD_COMMON=ON -DLLAMA_BUILD_MTMD=ON -DMTMD_VIDEO=OFF -DLLAMA_OPENSSL=OFF \
+        -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF >"$OUT/thread.log" 2>&1 &&
+        cmake --build "$dir" --target ggml-base ggml-cpu --parallel "${JOBS:-2}" >>"$OUT/thread.log" 2>&1 ||
+        { tail -n 20 "$OUT/thread.log" >&2; return 1; }
+    c++ -std=c++17 -O1 -g1 -Wall -Wextra $THREAD -Ikernels -I"$tree/llama.cpp/ggml/include" kernels/check/graph_threads.cpp \
+        -o "$dir/graph" -L"$dir/lib" -lggml-cpu -lggml-base -pthread -lm -ldl
+    echo "a layer's graph by the CPU backend's thread pool under ThreadSanitizer:"
+    check "$dir/graph"
+}
+
+# The whole engine and the Rust layer. ThreadSanitizer must see the standard library's atomics, so that is compiled with
+# it, which a nightly compiler does; that brings its own runtime.
+tsan() {
+    if ! finds $THREAD thread; then
+        skip "the CPU backend under ThreadSanitizer" "cc has no runtime for it, or this system's addresses do not fit it"
+        return
+    fi
+    tsan_graph
+    if ! has_nightly rust-src; then
+        skip "Rust and the engine under ThreadSanitizer" "needs rustup toolchain install nightly --component rust-src"
+        return
+    fi
+    export CARGO_TARGET_DIR=$OUT/cargo-thread TURBOQUANT_SANITIZE=thread RUSTFLAGS=-Zsanitizer=thread
+    local TESTS=${TESTS:-scheduler lora lora_slots lifetimes generation vision checkpoints}
+    library_tests cargo +nightly test -q -Zbuild-std -p llama-turboquant --features native --target "$(host)"
+    unset CARGO_TARGET_DIR TURBOQUANT_SANITIZE RUSTFLAGS
+}
+
+# ---- Rust without the engine --------------------------------------------------------------------------------------
+
+has_nightly() {
+    command -v rustup >/dev/null && rustup component list --toolchain nightly 2>/dev/null | grep -q "^$1.*(installed)"
+}
+
+# build.rs compiles no engine for Miri. Tests that reach it are listed, one a line.
+miri() {
+    if ! has_nightly miri; then
+        skip "Miri" "needs rustup toolchain install nightly --component miri,rust-src"
+        return
+    fi
+    local modules args=()
+    read -r -a modules <<<"$(grep -v '^#' "$LISTS/miri-modules.txt" | tr '\n' ' ')"
+    while read -r test _; do
+        [ -z "$test" ] || [ "$test" = '#' ] || args+=(--skip "$test")
+    done <"$LISTS/miri-skipped.txt"
+    # isolation off: some of these tests write and read files
+    CARGO_TARGET_DIR=$OUT/miri MIRIFLAGS=-Zmiri-disable-isolation \
+        cargo +nightly miri test -q -p llama-turboquant --features native --lib -- "${modules[@]}" "${args[@]}"
+    echo "Miri: left out ${#args[@]} test options of tests that call the engine"
+}
+
+# -------------------------------------------------------------------------------------------------------------------
+
+quick=
+parts=()
+for argument in "$@"; do
+    case "$argument" in
+        --quick) quick=--quick ;;
+        kernels | asan | tsan | miri) parts+=("$argument") ;;
+        ubsan) parts+=(asan) ;;
+        all) parts+=(kernels asan tsan miri) ;;
+        *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
+    esac
+done
+[ ${#parts[@]} -gt 0 ] || parts=(kernels asan tsan miri)
+mkdir -p "$OUT"
+for part in "${parts[@]}"; do
+    "$part"
+done
+echo "sanitizers: ${#skipped[@]} skipped${skipped[*]:+ (${skipped[*]})}, nothing found in the rest"
