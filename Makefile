@@ -6,6 +6,7 @@
 #   make build | make lint | make setup
 #   make bench-kernels                           the codec's and the attention kernels' speed and instruction counts here
 #   make test-codec                              the kernels alone: this CPU, and NEON under qemu-user
+#   make sanitize [PARTS="kernels asan tsan miri"]   sanitizers and Miri (docs/sanitizers.md); all of it takes an hour
 #   make test-metal                              the Metal kernels, executed on this CPU (needs clang)
 
 # These commands build where they run, so they use every instruction of this CPU. `cargo build` without features
@@ -17,7 +18,7 @@ CARGO_ENV := . scripts/env.sh;
 CARGO     := $(CARGO_ENV) cargo
 
 .DEFAULT_GOAL := build
-.PHONY: setup build serve test lint test-clients test-codec test-metal bench-kernels doc
+.PHONY: setup build serve test lint test-clients test-codec test-metal sanitize bench-kernels doc
 
 setup:
 	@scripts/setup.sh
@@ -35,6 +36,7 @@ test: setup lint
 	@$(MAKE) --no-print-directory doc
 	@scripts/check-patches.sh
 	@scripts/test-codec.sh
+	@scripts/sanitize.sh --quick kernels
 	@scripts/test-metal.sh
 	@$(MAKE) --no-print-directory test-clients
 
@@ -55,6 +57,9 @@ test-codec: setup
 
 test-metal: setup
 	@scripts/test-metal.sh
+
+sanitize: setup
+	@scripts/sanitize.sh $(PARTS)
 
 bench-kernels: setup
 	@scripts/bench-kernels.sh

@@ -1,6 +1,6 @@
 //! All facts the build depends on, read once. No other file reads the environment.
 
-use super::Result;
+use super::{Result, sanitize::Sanitizer};
 use std::env;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,11 @@ pub struct Config {
     pub llama_cpp_dir: Option<PathBuf>,
     /// `TURBOQUANT_ENGINE_DIR`: an engine built earlier; nothing is compiled.
     pub prebuilt_engine: Option<PathBuf>,
+    /// `TURBOQUANT_SANITIZE`: an instrumented engine, for scripts/sanitize.sh.
+    pub sanitizer: Option<Sanitizer>,
     pub docs_rs: bool,
+    /// Compiled for Miri, which interprets Rust and links nothing.
+    pub interpreted: bool,
 }
 
 /// The features of `Cargo.toml`; each changes how the engine is compiled.
@@ -55,7 +59,11 @@ impl Config {
                 .collect(),
             llama_cpp_dir: optional_dir("LLAMA_CPP_DIR")?,
             prebuilt_engine: optional_dir("TURBOQUANT_ENGINE_DIR")?,
+            sanitizer: user_variable("TURBOQUANT_SANITIZE")
+                .map(|value| Sanitizer::parse(&value))
+                .transpose()?,
             docs_rs: user_variable("DOCS_RS").is_some(),
+            interpreted: env::var_os("CARGO_CFG_MIRI").is_some(),
             root,
         };
         if config.has("native") && config.cross {

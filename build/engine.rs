@@ -1,6 +1,6 @@
 //! Compiles the engine with CMake, once per (target, features), shared by all Cargo profiles.
 
-use super::{Result, backends, config::Config, source, tree};
+use super::{Result, backends, config::Config, sanitize::Sanitizer, source, tree};
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -90,10 +90,11 @@ impl Engine {
     }
 }
 
-/// Names an engine by what makes its machine code different: target and features.
+/// Names an engine by what makes its machine code different: target, features and instrumentation.
 fn key(config: &Config) -> String {
     let mut parts = vec![config.target.as_str()];
     parts.extend(&config.features);
+    parts.extend(config.sanitizer.map(Sanitizer::name));
     parts.join("+")
 }
 
@@ -147,6 +148,11 @@ fn compile(config: &Config, dir: &Path) {
         let on = (backend.enabled)(config);
         for (option, value) in backend.cmake {
             cmake.define(option, if on { value } else { "OFF" });
+        }
+    }
+    if let Some(sanitizer) = config.sanitizer {
+        for language in ["C", "CXX"] {
+            cmake.define(format!("CMAKE_{language}_FLAGS_RELEASE"), sanitizer.flags());
         }
     }
     if which("ninja") {

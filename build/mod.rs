@@ -7,6 +7,7 @@ mod engine;
 mod link;
 mod patch;
 mod registry;
+mod sanitize;
 mod source;
 mod tree;
 
@@ -17,8 +18,8 @@ pub fn run() -> Result<()> {
     let config = config::Config::read()?;
     registry::generate(&config)?;
     bindings::generate(&config)?;
-    if config.docs_rs {
-        return Ok(()); // documentation needs signatures, not an engine
+    if config.docs_rs || config.interpreted {
+        return Ok(()); // documentation and Miri need signatures, not an engine
     }
     let engine = match &config.prebuilt_engine {
         Some(dir) => engine::Engine::open_prebuilt(&config, dir)?,

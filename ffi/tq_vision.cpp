@@ -255,6 +255,7 @@ extern "C" tq_status tq_context_decode_embeddings(tq_context * context, const tq
             llama_batch_ext_set_pos(batch.get(), at, position);
         }
         tq::error_log log;
+        std::shared_lock adapters(context->model->adapters);
         const without_causal_mask mask(ctx, e.non_causal);
         const int32_t status = llama_process(ctx, LLAMA_PROCESS_TYPE_DECODE, batch.get());
         switch (status) {

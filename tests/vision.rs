@@ -7,6 +7,7 @@ use llama_turboquant::scheduler::JobEvent;
 use llama_turboquant::vision::{Image, ImageLimits, MediaPrompt, Projector, ProjectorConfig, ProjectorPlan};
 use llama_turboquant::{ContextConfig, Error, KvCacheConfig, KvType, Model, Token};
 use std::sync::{Arc, OnceLock};
+use support::adapter::for_tiny;
 use support::mmproj::{Kind, picture, write};
 use support::scheduling::{Setup, alone, answer, submit_media};
 use support::{scratch, shape, synth, tiny};
@@ -97,6 +98,33 @@ fn the_same_image_gives_the_same_logits_and_another_gives_others() {
     let other = logits(&model, 256, prompt(&projector, &image(2)));
     assert_eq!(first, again);
     assert!(difference(&first, &other) > 0.1, "{}", difference(&first, &other));
+}
+
+/// The engine sizes its graphs anew after a change of adapters, by all adapters of the model: their set must not change
+/// meanwhile, whatever the first batch holds. ThreadSanitizer sees it where it does (scripts/sanitize.sh).
+#[test]
+fn adapters_come_and_go_while_another_thread_decodes_an_image_first() {
+    let (model, projector) = (tiny(), projector());
+    let path = scratch("adapter.gguf");
+    std::fs::write(&path, for_tiny(1).bytes()).expect("a file");
+    let adapter = || model.load_lora(&path).expect("an adapter");
+
+    let mut prompt = MediaPrompt::default();
+    let image = projector.encode(&image(1), None).expect("an encoded image");
+    prompt.push_image(&image).expect("a place");
+    let mut contexts: Vec<_> = (0..10).map(|_| session(&model, 256).into_context()).collect();
+    for context in &mut contexts {
+        context.set_loras(&[(adapter(), 1.0)]).expect("an adapter of this model");
+    }
+    let computing = std::thread::spawn(move || {
+        let prefill = |context| Session::new(context).prompt(prompt.clone()).expect("prefill").n_prompt;
+        contexts.into_iter().map(prefill).collect::<Vec<_>>()
+    });
+    while !computing.is_finished() {
+        drop(adapter());
+    }
+    std::fs::remove_file(&path).expect("the weights are in memory");
+    assert_eq!(computing.join().expect("no panic"), [16; 10]);
 }
 
 #[test]

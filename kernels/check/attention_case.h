@@ -7,6 +7,7 @@
 
 #include "../attention/attention.h"
 #include "../common/codec.h"
+#include "guarded.h"
 #include "vectors.h"
 
 typedef enum { SIDE_F16, SIDE_Q8_0, SIDE_TURBO2, SIDE_TURBO3, SIDE_TURBO4, SIDES } side_type;
@@ -32,7 +33,7 @@ typedef struct {
 
 typedef struct {
     tq_attention a;
-    char *       storage[8];
+    guarded      storage[8];
     int          stored;
     size_t       out_rows;
 } attention_data;
@@ -85,20 +86,17 @@ static void encode_side(side_type type, const float * x, void * row, int dim) {
     }
 }
 
+// Exactly as many bytes as asked for, so that a read beyond the last one is seen.
 static char * store(attention_data * d, size_t bytes) {
-    char * p = aligned_alloc(64, (bytes + 127) / 64 * 64);
-    memset(p, 0, bytes);
-    d->storage[d->stored++] = p;
-    return p;
+    d->storage[d->stored] = guarded_new(bytes);
+    return d->storage[d->stored++].at;
 }
 
-// Keys and values whose norms differ from key to key, as real ones do. Exactly as many bytes as the rows have, so that
-// a sanitizer sees a read beyond the last one.
+// Keys and values whose norms differ from key to key, as real ones do.
 static void make_side(attention_data * d, tq_kv_side * side, side_type type, int dim, const attention_case * c, rng * r) {
     const size_t row = side_bytes(type, dim), rows = (size_t) c->n_seq_kv * (size_t) c->n_kv * (size_t) c->n_head_kv;
-    char *       at  = malloc(row * rows);
+    char *       at  = store(d, row * rows);
     float *      x   = malloc((size_t) dim * sizeof *x);
-    d->storage[d->stored++] = at;
     side->data        = at;
     side->dim         = dim;
     side->head_stride = row;
@@ -138,8 +136,7 @@ static int hidden(const attention_case * c, int seq, int q, int key) {
 static void make_mask(attention_data * d, const attention_case * c) {
     tq_attention * a   = &d->a;
     const size_t   row = (size_t) c->n_kv * 2;
-    uint16_t *     at  = malloc(row * (size_t) c->n_q * (size_t) c->mask_heads * (size_t) c->n_seq);
-    d->storage[d->stored++] = (char *) at;
+    uint16_t *     at  = (uint16_t *) (void *) store(d, row * (size_t) c->n_q * (size_t) c->mask_heads * (size_t) c->n_seq);
     a->mask             = (const char *) at;
     a->mask_stride      = row;
     a->mask_head_stride = row * (size_t) c->n_q;
@@ -197,11 +194,12 @@ static attention_data make_attention(const attention_case * c) {
 }
 
 static void free_attention(attention_data * d) {
-    for (int i = 0; i < d->stored; i++) free(d->storage[i]);
+    for (int i = 0; i < d->stored; i++) guarded_free(&d->storage[i]);
 }
 
 typedef struct {
     tq_attention_plan plan;
+    guarded           scratch_memory, partial_memory;
     char *            scratch;
     float *           partials;
 } prepared;
@@ -210,14 +208,16 @@ typedef struct {
 static prepared prepare(const tq_attention_impl * impl, const attention_data * d) {
     prepared p;
     tq_attention_make_plan(&d->a, impl, &p.plan);
-    p.scratch  = aligned_alloc(64, (p.plan.scratch_bytes + 63) / 64 * 64);
-    p.partials = malloc(p.plan.partial_bytes + 1);
+    p.scratch_memory = guarded_new((p.plan.scratch_bytes + 63) / 64 * 64);
+    p.partial_memory = guarded_new(p.plan.partial_bytes);
+    p.scratch        = p.scratch_memory.at;
+    p.partials       = (float *) (void *) p.partial_memory.at;
     return p;
 }
 
 static void free_prepared(prepared * p) {
-    free(p->scratch);
-    free(p->partials);
+    guarded_free(&p->scratch_memory);
+    guarded_free(&p->partial_memory);
 }
 
 // Unit by unit: the work is cut without regard to the number of threads.

@@ -148,7 +148,7 @@ fn start() -> Result<Backend> {
 }
 
 /// llama.cpp is talkative: what it calls information is detail here.
-unsafe extern "C" fn on_log(level: sys::tq_log_level, line: *const c_char, _user: *mut c_void) {
+pub(super) unsafe extern "C" fn on_log(level: sys::tq_log_level, line: *const c_char, _user: *mut c_void) {
     // SAFETY: the shim passes a NUL-terminated line that lives until this function returns.
     let line = unsafe { CStr::from_ptr(line) }.to_string_lossy();
     // `tracing` may run foreign code (a subscriber); a panic there must not unwind into C++.

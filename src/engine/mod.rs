@@ -12,6 +12,8 @@ mod context;
 mod dry;
 pub mod grammar;
 pub(crate) mod heap;
+#[cfg(all(test, miri))]
+mod interpreted;
 mod listed;
 mod lora;
 mod meta;
