@@ -6,6 +6,10 @@
 #include "hooks/metal.h"
 #include "hooks/metal_attention.h"
 
+#include "hooks/faults.h"
+
+#include <stdexcept>
+
 static Report report;
 
 // ---- attention -----------------------------------------------------------------------------------
@@ -50,8 +54,8 @@ static void all_attention() {
     attention("turbo4_64", "turbo2_64", 64, 64, more, half_math, "33 queries");
     attention("turbo4", "q8_0", 128, 128, more, half_math, "33 queries");
     attention("f16", "f16", 64, 64, more, half_math, "33 queries, upstream's own");
-    // a whole number of chunks: upstream's pad kernel reads past the last row of a cache with several heads (docs/metal.md)
-    attention("q8_0", "q8_0", 128, 128, { 4, 2, 1, 1, 256, true, false, 0, 0 }, half_math, "upstream's own");
+    // with and without a last chunk that is padded: patches/0008 keeps the padding within the cache
+    for (int kv : { 256, 243 }) attention("q8_0", "q8_0", 128, 128, { 4, 2, 1, 1, kv, true, false, 0, 0 }, half_math, "upstream's own");
 }
 
 // ---- into the cache and out of it ----------------------------------------------------------------
@@ -154,10 +158,105 @@ static void refusals() {
     refused(attention_of(GGML_TYPE_TURBO4_64, GGML_TYPE_TURBO4, 576, 512), "MLA's head size");
 }
 
+// ---- a GPU whose compiler does not take everything -----------------------------------------------
+
+static std::string logged; // warnings
+
+static bool noted(const std::string & what) {
+    for (const auto & fault : tq_faults("MTL")) if (fault.find(what) != std::string::npos) return true;
+    return false;
+}
+
+static bool attends(const char * k, const char * v, int head, int queries = 1) {
+    Graph          g;
+    ggml_context * c = g.context();
+    return supports(ggml_flash_attn_ext(c, ggml_new_tensor_3d(c, GGML_TYPE_F32, head, queries, 2), ggml_new_tensor_3d(c, type_named(k), head, 64, 2),
+                                        ggml_new_tensor_3d(c, type_named(v), head, 64, 2), nullptr, 1, 0, 0));
+}
+
+static bool writes(const char * type) {
+    Graph          g;
+    ggml_context * c = g.context();
+    return supports(ggml_set_rows(c, ggml_new_tensor_2d(c, type_named(type), 256, 8), ggml_new_tensor_2d(c, GGML_TYPE_F32, 256, 2), ggml_new_tensor_1d(c, GGML_TYPE_I64, 2)));
+}
+
+static void narrow_pipelines() {
+    Lacking gpu;
+    for (int threads : { 96, 32 }) {
+        gpu.threads = threads;
+        gpu.narrow  = "ext_vec_turbo";
+        report.check(attends("turbo4", "turbo4", 128), "lacking", "attention with %d threads", threads);
+        attention("turbo4", "turbo4", 128, 128, { 8, 1, 1, 1, 4200, true, false, 0, 0 }, 2e-6, "long cache, pipelines of few threads");
+        gpu.narrow = "set_rows";
+        for (const char * type : { "turbo4", "turbo2_64" }) cache(RowType::named(type), 40);
+    }
+    report.check(tq_faults("MTL").empty(), "lacking", "all of that is no fault");
+}
+
+// What was refused once stays refused: these come last.
+static void lacking_kernels() {
+    const int before = failed_pipelines();
+    {
+        Lacking gpu;
+        gpu.kernel = "kernel_flash_attn_ext_vec_turbo3_turbo2_dk128_dv128";
+        report.check(!attends("turbo3", "turbo2", 128) && !attends("turbo3", "turbo2", 128), "lacking", "a pair whose pipeline cannot be made is refused");
+        report.check(attends("turbo2", "turbo3", 128) && attends("q8_0", "q8_0", 128), "lacking", "the other pairs are not");
+        report.check(noted(gpu.kernel) && logged.find(gpu.kernel) != std::string::npos, "lacking", "the kernel is named, and the log warns");
+        gpu.kernel = "kernel_flash_attn_ext_kv_turbo4_64_f16";
+        report.check(!attends("q8_0", "turbo4_64", 64) && !attends("turbo4_64", "turbo2_64", 64, 32), "lacking", "a pair that decodes and cannot take a prompt is refused");
+        gpu.kernel  = "";
+        gpu.narrow  = "kv_turbo3_64_f16";
+        gpu.threads = 224;
+        report.check(!attends("turbo3_64", "q8_0", 64) && noted("kv_turbo3_64_f16 has room for 224 threads"), "lacking", "upstream's dispatch of the copies needs 256 threads");
+        gpu.threads = 0;
+        gpu.kernel  = "kernel_set_rows_f32_i64_turbo2_64";
+        report.check(!writes("turbo2_64") && writes("turbo2") && noted("SET_ROWS of f32 to turbo2_64"), "lacking", "a type that cannot be written is refused");
+    }
+    report.check(failed_pipelines() == before + 3, "lacking", "what cannot be made is tried once: %d", failed_pipelines() - before);
+
+    // encoded all the same: upstream asks again and stops; encoding has no way to fail that a caller would see
+    ggml_set_abort_callback([](const char * text) { throw std::runtime_error(text); });
+    std::string text;
+    try {
+        attention("turbo3", "turbo2", 128, 128, { 1, 1, 1, 1, 64, false, false, 0, 0 }, 1, "never");
+    } catch (const std::runtime_error & e) {
+        text = e.what();
+    }
+    ggml_set_abort_callback(nullptr);
+    report.check(text.find("unsupported op") != std::string::npos, "lacking", "encoding without a pipeline: %s", text.c_str());
+}
+
+static void lacking_libraries() {
+    const int before = failed_pipelines();
+    Lacking   gpu;
+    report.check(!tq_metal_without_library("fa_vec_q8_0", "upstream's"), "lacking", "Metal does not go on without a library of upstream's");
+    gpu.library = "turbo_vec_128";
+    logged.clear();
+    for (int device = 0; device < 2; ++device) { // each device compiles for itself
+        report.check(tq_metal_without_library("turbo_vec_128", "program_source:7:1: error: no\n2\n3\n4\n5\n6\nseventh\n"), "lacking", "Metal goes on without a library of ours");
+    }
+    report.check(noted("turbo_vec_128 does not compile: program_source:7:1: error: no") && !noted("seventh"), "lacking", "the compiler's first lines are kept");
+    report.check(logged.find("turbo_vec_128") != std::string::npos && logged.find("turbo_vec_128") == logged.rfind("turbo_vec_128"), "lacking", "one warning: %s", logged.c_str());
+    report.check(!attends("turbo4", "turbo4", 128) && !attends("q8_0", "turbo2", 256) && !attends("turbo4", "turbo4", 128, 40), "lacking", "its pairs are refused");
+    report.check(attends("turbo2_64", "turbo2_64", 64) && writes("turbo4"), "lacking", "the other libraries' are not");
+    attention("turbo3_64", "turbo3_64", 64, 64, { 2, 1, 1, 1, 64, true, false, 0, 0 }, 2e-6, "beside a refused library");
+    attention("q8_0", "q8_0", 128, 128, { 2, 2, 1, 1, 64, true, false, 0, 0 }, 2e-3, "upstream's own beside a refused library");
+
+    gpu.library = "turbo_codec";
+    tq_metal_without_library("turbo_codec", nullptr);
+    report.check(!attends("turbo2_64", "turbo2_64", 64) && !writes("turbo4") && attends("q8_0", "q8_0", 128), "lacking", "without the encoder every turbo pair is refused, and no other");
+    report.check(noted("turbo_codec does not compile") && failed_pipelines() == before, "lacking", "a refused library is not asked for pipelines");
+}
+
 int main() {
     use({ "forward", 0, 0, false, 0 });
+    ggml_log_set([](ggml_log_level level, const char * text, void *) { if (level == GGML_LOG_LEVEL_WARN) logged += text; }, nullptr);
     all_attention();
     for (int i = 0; i < tq_type_count(); ++i) for (int blocks : { 1, 3, 8, 40 }) cache(RowType::named(tq_type_at(i)->name), blocks);
     refusals();
+    narrow_pipelines();
+    report.check(tq_faults("MTL").empty() && logged.empty(), "lacking", "a GPU that takes everything has no faults, and nothing is warned of: %s", logged.c_str());
+    lacking_kernels();
+    lacking_libraries();
     return report.finish("Metal backend's host code", false);
 }
