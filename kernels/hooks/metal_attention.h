@@ -90,19 +90,28 @@ inline tq_metal_plan tq_metal_plan_for(int dk, int dv, int group, int n_queries,
     return p;
 }
 
-// Where a GPU looks the levels up: threadgroup memory (true) or constant memory. By Apple family, as Metal numbers them;
-// no device of ours has measured it, so there is one rule until one has. Upstream copies the table of its codebook type
-// (iq4_nl) to threadgroup memory on all of them.
-inline bool tq_metal_table_in_threadgroup_memory(int gpu_family) {
-    struct row { int family; bool threadgroup; };
-    static const row rows[] = { { 0, true } }; // 0: every family without a row of its own
-    bool threadgroup = rows[0].threadgroup;
-    for (const row & r : rows) {
-        if (r.family == gpu_family) {
-            threadgroup = r.threadgroup;
-        }
+// Where a GPU looks the levels up: threadgroup or constant memory. One row per Apple family, to be changed by whoever
+// measures one; none has been measured by us. What the rows go by are counts (docs/results: one lookup per decoded value, each
+// lane at an index of its own, beside 0.6 loads of threadgroup memory) and what Apple says of its memories: constant memory
+// is for what all threads read at the same place, threadgroup memory serves each lane at its own.
+struct tq_metal_family {
+    const char * name;
+    int          number;      // MTLGPUFamilyApple<number>
+    bool         threadgroup; // or constant
+};
+inline const tq_metal_family & tq_metal_family_of(int number) {
+    static const tq_metal_family rows[] = {
+        { "apple7",  7,  true }, // M1, A14: lanes diverge
+        { "apple8",  8,  true }, // M2, A15, A16: as apple7
+        { "apple9",  9,  true }, // M3, M4, A17: one cache holds both memories, so nothing is won; threadgroup memory needs no lookup of addresses
+        { "apple10", 10, true }, // M5, A19: as apple9
+        { "other",   0,  true }, // as upstream on every family, for its codebook type (iq4_nl)
+    };
+    const tq_metal_family * row = rows;
+    while (row->number != 0 && row->number != number) {
+        row++;
     }
-    return threadgroup;
+    return *row;
 }
 
 #endif

@@ -121,7 +121,7 @@ tq_metal_vec tq_metal_vec_for(ggml_metal_device_t dev, const ggml_tensor * op) {
         tq_metal_vec vec = {};
         vec.plan = tq_metal_plan_for((int) k->ne[0], (int) op->src[2]->ne[0], (int) (q->ne[2]/k->ne[2]), (int) q->ne[1], k->ne[1],
             props->max_theadgroup_memory_size, most);
-        vec.pipeline = pipeline_vec(ggml_metal_device_get_library(dev), op, vec.plan, tq_metal_table_in_threadgroup_memory(props->gpu_family));
+        vec.pipeline = pipeline_vec(ggml_metal_device_get_library(dev), op, vec.plan, tq_metal_family_of(props->gpu_family).threadgroup);
         if (most == 1 || (vec.pipeline.pipeline && vec.plan.nsg*32 <= ggml_metal_pipeline_max_theads_per_threadgroup(vec.pipeline))) {
             return vec;
         }
