@@ -45,7 +45,8 @@ tq_status tq_process_init(tq_log_callback log, void * user, tq_text * error);
 // What the engine is: llama.cpp build, codec version, codec implementation, backends (JSON).
 tq_status tq_process_describe(tq_text * json, tq_text * error);
 
-// Devices in ggml's order: [{name, description, kind: cpu|gpu|igpu|accel, memory_free, memory_total, backend}]
+// Devices in ggml's order: [{name, description, kind: cpu|gpu|igpu|accel, memory_free, memory_total, backend,
+// faults: [text]}]; a fault is a part of ours that the backend could not build here (kernels/hooks/faults.h).
 tq_status tq_devices(tq_text * json, tq_text * error);
 
 // Whether device `device` (index in tq_devices) can write (SET_ROWS) and attend over (FLASH_ATTN_EXT) a cache

@@ -5,6 +5,7 @@
 #include "build-info.h"
 #include "common/codec.h"
 #include "ggml-backend.h"
+#include "hooks/faults.h"
 #include "log.h"
 #include "mtmd-helper.h"
 
@@ -168,11 +169,13 @@ extern "C" tq_status tq_devices(tq_text * out, tq_text * error) {
             auto * dev = ggml_backend_dev_get(i);
             size_t free = 0, total = 0;
             ggml_backend_dev_memory(dev, &free, &total);
+            const char * backend = ggml_backend_reg_name(ggml_backend_dev_backend_reg(dev));
             list.push_back({
                 { "name",         ggml_backend_dev_name(dev) },
                 { "description",  ggml_backend_dev_description(dev) },
                 { "kind",         kind_of(dev) },
-                { "backend",      ggml_backend_reg_name(ggml_backend_dev_backend_reg(dev)) },
+                { "backend",      backend },
+                { "faults",       tq_faults(backend) },
                 { "memory_free",  free },
                 { "memory_total", total },
             });

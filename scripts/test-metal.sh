@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the Metal kernels, upstream's and ours, on this CPU (tests/metal, docs/metal.md). Needs clang 17 or newer for its
-# half type, was tried with 19; says what it skips where there is none.
+# half type, was tried with 17, 18 and 19; says what it skips where there is none.
 #
 #   scripts/test-metal.sh [TARGET...]    targets of tests/metal/Makefile, "all" without
 set -euo pipefail
@@ -30,16 +30,24 @@ find_clang() {
 
 # The executor's switch of stacks is for x86-64; its portable one was never run elsewhere. The kernels are the same.
 [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || skip "they run on Linux on x86-64, this is $(uname -s) on $(uname -m)"
-if ! clang=$(find_clang); then
-    # where nobody is asked anyway; a mirror that does not have it is no failure of the kernels
-    if [ "${CI:-}" = true ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-        { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends clang-19; } >/dev/null 2>&1 || true
-    fi
-    clang=$(find_clang) || skip "needs clang $CLANG_MIN or newer (Debian: apt install clang-19)"
+lacking() { # what this machine has not, or nothing
+    local tool
+    find_clang >/dev/null || echo "clang $CLANG_MIN or newer"
+    for tool in python3 patch make cc; do
+        command -v $tool >/dev/null 2>&1 || echo "$tool"
+    done
+}
+
+# In CI, as root, on Debian and its like (12 has clang 19; 13 has 17 to 19) nobody is asked. A mirror that does not have it is no
+# failure of the kernels: it is a skip, and says so.
+if [ -n "$(lacking)" ] && [ "${CI:-}" = true ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+    apt-get update -q >/dev/null 2>&1 || true
+    for version in 19 18 17; do
+        ! DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends clang-$version python3 patch make gcc >/dev/null 2>&1 || break
+    done
 fi
-for tool in python3 patch make; do
-    command -v $tool >/dev/null 2>&1 || skip "needs $tool"
-done
+[ -z "$(lacking)" ] || skip "this machine lacks: $(lacking | paste -sd, | sed 's/,/, /g') (Debian: apt install clang-19 python3 patch make gcc)"
+clang=$(find_clang)
 
 # Upstream's Metal sources as the build sees them: with our patches.
 tree=$OUT/tree

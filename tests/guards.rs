@@ -77,6 +77,33 @@ fn a_sparse_attention_indexer_refuses_turbo() {
 }
 
 #[test]
+fn a_device_that_could_not_build_its_kernels_says_why() {
+    let refusal = |faults: &[&str]| {
+        KvIssue::DeviceFallback {
+            device: "MTL0".into(),
+            k: KvType::Turbo4,
+            v: KvType::Turbo3,
+            head_dim: 128,
+            works: "f16/f16, q8_0/q8_0".into(),
+            faults: faults.iter().map(|&fault| fault.to_owned()).collect(),
+        }
+        .to_string()
+    };
+    let broken = refusal(&["the Metal library turbo_vec_128 does not compile: program_source:7:1: error: no"]);
+    for part in [
+        "MTL0",
+        "turbo4/turbo3",
+        "turbo_vec_128 does not compile: program_source:7:1: error",
+        "f16/f16, q8_0/q8_0",
+        "turboquant verify --report",
+        "--no-kv-offload",
+    ] {
+        assert!(broken.contains(part), "{part} is missing in: {broken}");
+    }
+    assert!(!refusal(&[]).contains("verify"), "nothing is broken there");
+}
+
+#[test]
 fn qwen2_keys_are_kept_at_q8_0_unless_the_guard_is_off() {
     let model = synth(&shape("qwen2", 4, 2, 128));
     let kv = KvCacheConfig::asymmetric(KvType::Turbo4, KvType::Turbo3);

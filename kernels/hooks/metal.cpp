@@ -1,6 +1,7 @@
 #include "hooks/metal.h"
 
 #include "hooks/metal_attention.h"
+#include "hooks/metal_pipelines.h"
 
 namespace {
 
@@ -33,6 +34,25 @@ bool supports_attention(const ggml_tensor * op) {
            tq_metal_has_kernel(ggml_type_name(k->type), ggml_type_name(v->type), (int) k->ne[0], (int) v->ne[0]);
 }
 
+// Is a kernel written for this op?
+bool has_kernel(const ggml_tensor * op) {
+    const ggml_tensor * src = op->src[0];
+    switch (op->op) {
+        case GGML_OP_SET_ROWS:
+            return is_turbo(op) && is_float(src) && ggml_is_contiguous_rows(src);
+        case GGML_OP_GET_ROWS:
+            return is_turbo(src) && op->type == GGML_TYPE_F32 && op->src[1]->type == GGML_TYPE_I32;
+        case GGML_OP_CPY:
+        case GGML_OP_DUP:
+        case GGML_OP_CONT:
+            return is_turbo(op) != is_turbo(src) && (is_float(op) || is_float(src)) && rows_match(src, op);
+        case GGML_OP_FLASH_ATTN_EXT:
+            return supports_attention(op);
+        default:
+            return false;
+    }
+}
+
 } // namespace
 
 bool tq_metal_concerns(const ggml_tensor * op) {
@@ -54,25 +74,10 @@ bool tq_metal_concerns(const ggml_tensor * op) {
     return is_turbo(op);
 }
 
-bool tq_metal_supports_op(const ggml_tensor * op, bool simdgroups) {
-    if (!simdgroups) {
-        return false;
-    }
-    const ggml_tensor * src = op->src[0];
-    switch (op->op) {
-        case GGML_OP_SET_ROWS:
-            return is_turbo(op) && is_float(src) && ggml_is_contiguous_rows(src);
-        case GGML_OP_GET_ROWS:
-            return is_turbo(src) && op->type == GGML_TYPE_F32 && op->src[1]->type == GGML_TYPE_I32;
-        case GGML_OP_CPY:
-        case GGML_OP_DUP:
-        case GGML_OP_CONT:
-            return is_turbo(op) != is_turbo(src) && (is_float(op) || is_float(src)) && rows_match(src, op);
-        case GGML_OP_FLASH_ATTN_EXT:
-            return supports_attention(op);
-        default:
-            return false;
-    }
+bool tq_metal_supports_op(ggml_metal_device * dev, const ggml_tensor * op) {
+    const ggml_metal_device_props * props = ggml_metal_device_get_props(dev);
+    // simdgroup reductions and matrices: Apple7, that is M1 or A14, and later
+    return props->has_simdgroup_reduction && props->has_simdgroup_mm && has_kernel(op) && tq_metal_has_pipelines(dev, op);
 }
 
 bool tq_metal_attention(const ggml_tensor * op) {

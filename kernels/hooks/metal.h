@@ -1,5 +1,5 @@
-// The Metal backend's way to the turbo kernels (patches/0009): what it can run, and how a block is dispatched. Plain
-// questions about tensors, no Metal: tests/metal asks them on Linux.
+// The Metal backend's way to the turbo kernels (patches/0009): what it can run, and how a block is dispatched.
+// tests/metal asks on Linux.
 #pragma once
 
 #include <stdbool.h>
@@ -11,11 +11,17 @@
 extern "C" {
 #endif
 
+struct ggml_metal_device;
+
 // Does the op read or write a turbo tensor (views aside)? Then tq_metal_supports_op decides alone: upstream's lists for
 // GET_ROWS and MUL_MAT name what they cannot do, and an unknown type would be accepted and abort.
 bool tq_metal_concerns(const struct ggml_tensor * op);
-// simdgroups: the GPU has simdgroup reductions and matrices (Apple7, that is M1 or A14, and later).
-bool tq_metal_supports_op(const struct ggml_tensor * op, bool simdgroups);
+// Makes the op's pipelines: while a graph is encoded it is too late to say that one cannot be made.
+bool tq_metal_supports_op(struct ggml_metal_device * dev, const struct ggml_tensor * op);
+
+// A library that the GPU's compiler refuses: true when it is ours, and Metal can go on without it. Its kernels are
+// refused from then on, for the reason `error`.
+bool tq_metal_without_library(const char * library, const char * error);
 
 // FLASH_ATTN_EXT with a turbo K or V.
 bool tq_metal_attention(const struct ggml_tensor * op);

@@ -14,6 +14,8 @@ constexpr int TQ_METAL_CHUNK = 32;
 constexpr int TQ_METAL_TABLES = 32;
 // Threadgroups among which the cache is split; upstream's reduction kernel has one lane for each.
 constexpr int TQ_METAL_SPLIT = 32;
+// Simdgroups per threadgroup at most.
+constexpr int TQ_METAL_SIMDGROUPS = 4;
 
 // Name (with the block that fits the head size) of a type in kernels.def's pairs, or nullptr.
 inline const char * tq_metal_operand(const char * type, int head) {
@@ -40,12 +42,16 @@ inline bool tq_metal_is_turbo(const char * type) {
     return false;
 }
 
+// The library (.metal file) with the attention kernels of a head size, or nullptr.
+inline const char * tq_metal_library(int dk, int dv) {
+#define TQ_METAL_HEAD(library, DK, DV) if (dk == DK && dv == DV) { return "turbo_vec_" #library; }
+#include "metal/kernels.def"
+    return nullptr;
+}
+
 // Is there a kernel for this pair? Only for pairs with a turbo side: the others are upstream's.
 inline bool tq_metal_has_kernel(const char * k, const char * v, int dk, int dv) {
-    bool head = false;
-#define TQ_METAL_HEAD(library, DK, DV) head = head || (dk == DK && dv == DV);
-#include "metal/kernels.def"
-    return head && (tq_metal_is_turbo(k) || tq_metal_is_turbo(v)) && tq_metal_operand(k, dk) != nullptr && tq_metal_operand(v, dv) != nullptr;
+    return tq_metal_library(dk, dv) != nullptr && (tq_metal_is_turbo(k) || tq_metal_is_turbo(v)) && tq_metal_operand(k, dk) != nullptr && tq_metal_operand(v, dv) != nullptr;
 }
 
 struct tq_metal_plan {
@@ -64,12 +70,12 @@ inline size_t tq_metal_memory(int dk, int dv, int rows, int nsg) {
     return (bytes + 15)/16*16;
 }
 
-// group: query heads per KV head; limit: bytes of threadgroup memory.
-inline tq_metal_plan tq_metal_plan_for(int dk, int dv, int group, int n_queries, int64_t n_kv, size_t limit) {
+// group: query heads per KV head; limit: bytes of threadgroup memory; most_nsg: simdgroups that the pipeline has room for.
+inline tq_metal_plan tq_metal_plan_for(int dk, int dv, int group, int n_queries, int64_t n_kv, size_t limit, int most_nsg = TQ_METAL_SIMDGROUPS) {
     tq_metal_plan p = {};
     p.nwg = TQ_METAL_SPLIT;
     p.nsg = 1;
-    while (2*p.nwg*p.nsg*TQ_METAL_CHUNK < n_kv && p.nsg < 4) {
+    while (2*p.nwg*p.nsg*TQ_METAL_CHUNK < n_kv && p.nsg < most_nsg) {
         p.nsg *= 2;
     }
     // results are held in registers, dv/32 floats per row: 64 leave room for the rest
@@ -84,19 +90,28 @@ inline tq_metal_plan tq_metal_plan_for(int dk, int dv, int group, int n_queries,
     return p;
 }
 
-// Where a GPU looks the levels up: threadgroup memory (true) or constant memory. By Apple family, as Metal numbers them;
-// no device of ours has measured it, so there is one rule until one has. Upstream copies the table of its codebook type
-// (iq4_nl) to threadgroup memory on all of them.
-inline bool tq_metal_table_in_threadgroup_memory(int gpu_family) {
-    struct row { int family; bool threadgroup; };
-    static const row rows[] = { { 0, true } }; // 0: every family without a row of its own
-    bool threadgroup = rows[0].threadgroup;
-    for (const row & r : rows) {
-        if (r.family == gpu_family) {
-            threadgroup = r.threadgroup;
-        }
+// Where a GPU looks the levels up: threadgroup or constant memory. One row per Apple family, to be changed by whoever
+// measures one; none has been measured by us. What the rows go by are counts (docs/results: one lookup per decoded value, each
+// lane at an index of its own, beside 0.6 loads of threadgroup memory) and what Apple says of its memories: constant memory
+// is for what all threads read at the same place, threadgroup memory serves each lane at its own.
+struct tq_metal_family {
+    const char * name;
+    int          number;      // MTLGPUFamilyApple<number>
+    bool         threadgroup; // or constant
+};
+inline const tq_metal_family & tq_metal_family_of(int number) {
+    static const tq_metal_family rows[] = {
+        { "apple7",  7,  true }, // M1, A14: lanes diverge
+        { "apple8",  8,  true }, // M2, A15, A16: as apple7
+        { "apple9",  9,  true }, // M3, M4, A17: one cache holds both memories, so nothing is won; threadgroup memory needs no lookup of addresses
+        { "apple10", 10, true }, // M5, A19: as apple9
+        { "other",   0,  true }, // as upstream on every family, for its codebook type (iq4_nl)
+    };
+    const tq_metal_family * row = rows;
+    while (row->number != 0 && row->number != number) {
+        row++;
     }
-    return threadgroup;
+    return *row;
 }
 
 #endif

@@ -41,6 +41,10 @@ pub struct DeviceInfo {
     pub memory_free: u64,
     /// Bytes in all.
     pub memory_total: u64,
+    /// What the device could not build of the turbo kernels (a library that its compiler refuses, with the first lines
+    /// of the compiler's text); caches that need it are refused there. Empty where all is well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
 }
 
 /// What the engine was built from and runs on.

@@ -444,6 +444,7 @@ fn check_devices(model: &Model, config: &KvCacheConfig, kv: &mut ResolvedKv) -> 
                 v: types.v,
                 head_dim: layer.head_dim_k,
                 works: works.join(", "),
+                faults: devices[number].faults.clone(),
             }
             .into());
         }

@@ -49,8 +49,9 @@ pub enum KvIssue {
     /// A device would hand attention over to the CPU.
     #[error(
         "device {device} cannot run attention over a {k}/{v} cache (head size {head_dim}); the whole cache would be copied to \
-         the CPU at every token. Pairs that run there: {works}. To accept the slow path, pass --allow-cpu-attention \
-         (KvCacheConfig::allow_cpu_attention); to keep the cache in main memory, --no-kv-offload"
+         the CPU at every token. {}Pairs that run there: {works}. To accept the slow path, pass --allow-cpu-attention \
+         (KvCacheConfig::allow_cpu_attention); to keep the cache in main memory, --no-kv-offload",
+        because(.faults)
     )]
     DeviceFallback {
         /// The device's name.
@@ -63,7 +64,21 @@ pub enum KvIssue {
         head_dim: u32,
         /// Pairs that the device runs.
         works: String,
+        /// What the device could not build of our kernels ([`DeviceInfo::faults`](crate::DeviceInfo::faults)).
+        faults: Vec<String>,
     },
+}
+
+/// What a device could not build, and that we want to know: kernels that another machine's compiler took.
+fn because(faults: &[String]) -> String {
+    if faults.is_empty() {
+        return String::new();
+    }
+    format!(
+        "It could not build its kernels: {}. `turboquant verify --report` writes what a bug report needs; until then take \
+         another pair. ",
+        faults.join("; ")
+    )
 }
 
 /// Something the user should know about the cache that was made; the context works.

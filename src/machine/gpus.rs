@@ -174,6 +174,7 @@ mod tests {
             backend: backend.into(),
             memory_free: 7,
             memory_total: 8,
+            faults: Vec::new(),
         }
     }
 

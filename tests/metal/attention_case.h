@@ -147,7 +147,7 @@ struct AttentionCase {
 };
 
 // Largest difference over the largest value; infinite when a result is not finite.
-inline double relative_error(const float * got, const std::vector<double> & want) {
+template <class T> double relative_error(const T * got, const std::vector<double> & want) {
     double worst = 0, top = 0;
     for (size_t i = 0; i < want.size(); ++i) {
         const double e = std::fabs(got[i] - want[i]);

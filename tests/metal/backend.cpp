@@ -6,19 +6,29 @@
 #include "hooks/metal.h"
 #include "hooks/metal_attention.h"
 
+#include "hooks/faults.h"
+
+#include <stdexcept>
+
 static Report report;
 
 // ---- attention -----------------------------------------------------------------------------------
 
 static std::string turbo_for(const std::string & family, int head) { return head % 128 == 0 ? family : family + "_64"; }
 
-static void attention(const std::string & k, const std::string & v, int dk, int dv, const Shape & shape, double bound, const char * what) {
+// Math: float, or upstream's kernels, which round queries, K and V to half. These are held to float64 on the rounded values,
+// so that nothing else is hidden under what rounding costs (rounding.cpp).
+enum Math { kFloat, kHalf };
+
+static void attention(const std::string & k, const std::string & v, int dk, int dv, const Shape & shape, Math math, const char * what) {
     const AttentionCase p(shape, dk, dv, RowType::named(k), RowType::named(v), 5);
     const size_t        before = dispatched().size();
-    const double        e      = relative_error(run_attention(p).data(), p.answer());
+    const auto          got    = run_attention(p);
+    const double        e = relative_error(got.data(), p.answer()), rounded = relative_error(got.data(), p.answer(math == kHalf));
     std::string         kernels;
     for (size_t i = before; i < dispatched().size(); ++i) kernels += (i > before ? " " : "") + dispatched()[i];
-    report.check(e < bound, (k + "/" + v).c_str(), "%d/%d, %s: error %.1e by %s", dk, dv, what, e, kernels.c_str());
+    report.check(rounded < 3e-6 && e < 2e-3, (k + "/" + v).c_str(), "%d/%d, %s: error %.1e, %.1e %s, by %s", dk, dv, what, e, rounded,
+                 math == kHalf ? "with its half roundings" : "in float", kernels.c_str());
 }
 
 static void all_attention() {
@@ -28,30 +38,27 @@ static void all_attention() {
     const Shape many   = { 2, 1, 1, 20, 97, true, false, 0, 0 };
     const Shape more   = { 2, 1, 1, 33, 64, true, true, 0, 0 };
     const Shape long_cache = { 8, 1, 1, 1, 4200, true, false, 0, 0 }; // four simdgroups a threadgroup
-    // Float math in our kernels. For many queries upstream's half math: queries, copies of K and V, weights. Rounding a
-    // row of few levels to half makes errors that are alike, up to 2^-12 of a logit, and logits here reach 8.
-    const double exact = 2e-6, half_math = 2e-3;
     struct { int dk, dv; } heads[] = {
 #define TQ_METAL_HEAD(library, dk, dv) { dk, dv },
 #include "metal/kernels.def"
     };
     for (const auto & h : heads) {
-        attention(turbo_for("turbo4", h.dk), turbo_for("turbo3", h.dv), h.dk, h.dv, decode, exact, "one query");
-        attention("q8_0", turbo_for("turbo2", h.dv), h.dk, h.dv, few, exact, "three queries, two sequences, sinks, softcap, ALiBi");
+        attention(turbo_for("turbo4", h.dk), turbo_for("turbo3", h.dv), h.dk, h.dv, decode, kFloat, "one query");
+        attention("q8_0", turbo_for("turbo2", h.dv), h.dk, h.dv, few, kFloat, "three queries, two sequences, sinks, softcap, ALiBi");
     }
     std::vector<std::string> sides = { "turbo4", "turbo3", "turbo2", "f16", "q8_0" };
     for (const auto & k : sides) for (const auto & v : sides) {
         if (!tq_metal_is_turbo(k.c_str()) && !tq_metal_is_turbo(v.c_str())) continue;
-        attention(k, v, 128, 128, decode, exact, "one query");
-        attention(k, v, 128, 128, many, half_math, "twenty queries");
+        attention(k, v, 128, 128, decode, kFloat, "one query");
+        attention(k, v, 128, 128, many, kHalf, "twenty queries");
     }
-    attention("turbo4", "turbo4", 128, 128, most, exact, "nineteen queries");
-    attention("turbo4", "turbo4", 128, 128, long_cache, exact, "long cache");
-    attention("turbo4_64", "turbo2_64", 64, 64, more, half_math, "33 queries");
-    attention("turbo4", "q8_0", 128, 128, more, half_math, "33 queries");
-    attention("f16", "f16", 64, 64, more, half_math, "33 queries, upstream's own");
-    // a whole number of chunks: upstream's pad kernel reads past the last row of a cache with several heads (docs/metal.md)
-    attention("q8_0", "q8_0", 128, 128, { 4, 2, 1, 1, 256, true, false, 0, 0 }, half_math, "upstream's own");
+    attention("turbo4", "turbo4", 128, 128, most, kFloat, "nineteen queries");
+    attention("turbo4", "turbo4", 128, 128, long_cache, kFloat, "long cache");
+    attention("turbo4_64", "turbo2_64", 64, 64, more, kHalf, "33 queries");
+    attention("turbo4", "q8_0", 128, 128, more, kHalf, "33 queries");
+    attention("f16", "f16", 64, 64, more, kHalf, "33 queries, upstream's own");
+    // with and without a last chunk that is padded: patches/0008 keeps the padding within the cache
+    for (int kv : { 256, 243 }) attention("q8_0", "q8_0", 128, 128, { 4, 2, 1, 1, kv, true, false, 0, 0 }, kHalf, "upstream's own");
 }
 
 // ---- into the cache and out of it ----------------------------------------------------------------
@@ -154,10 +161,107 @@ static void refusals() {
     refused(attention_of(GGML_TYPE_TURBO4_64, GGML_TYPE_TURBO4, 576, 512), "MLA's head size");
 }
 
+// ---- a GPU whose compiler does not take everything -----------------------------------------------
+
+static std::string logged; // warnings
+
+static bool noted(const std::string & what) {
+    for (const auto & fault : tq_faults("MTL")) if (fault.find(what) != std::string::npos) return true;
+    return false;
+}
+
+static bool attends(const char * k, const char * v, int head, int queries = 1) {
+    Graph          g;
+    ggml_context * c = g.context();
+    return supports(ggml_flash_attn_ext(c, ggml_new_tensor_3d(c, GGML_TYPE_F32, head, queries, 2), ggml_new_tensor_3d(c, type_named(k), head, 64, 2),
+                                        ggml_new_tensor_3d(c, type_named(v), head, 64, 2), nullptr, 1, 0, 0));
+}
+
+static bool writes(const char * type) {
+    Graph          g;
+    ggml_context * c = g.context();
+    return supports(ggml_set_rows(c, ggml_new_tensor_2d(c, type_named(type), 256, 8), ggml_new_tensor_2d(c, GGML_TYPE_F32, 256, 2), ggml_new_tensor_1d(c, GGML_TYPE_I64, 2)));
+}
+
+static void narrow_pipelines() {
+    Lacking gpu;
+    for (int threads : { 96, 32 }) {
+        gpu.threads = threads;
+        gpu.narrow  = "ext_vec_turbo";
+        report.check(attends("turbo4", "turbo4", 128), "lacking", "attention with %d threads", threads);
+        attention("turbo4", "turbo4", 128, 128, { 8, 1, 1, 1, 4200, true, false, 0, 0 }, kFloat, "long cache, pipelines of few threads");
+        gpu.narrow = "set_rows";
+        for (const char * type : { "turbo4", "turbo2_64" }) cache(RowType::named(type), 40);
+    }
+    report.check(tq_faults("MTL").empty(), "lacking", "all of that is no fault");
+}
+
+// What was refused once stays refused: these come last.
+static void lacking_kernels() {
+    const int before = failed_pipelines();
+    {
+        Lacking gpu;
+        gpu.kernel = "kernel_flash_attn_ext_vec_turbo3_turbo2_dk128_dv128";
+        report.check(!attends("turbo3", "turbo2", 128) && !attends("turbo3", "turbo2", 128), "lacking", "a pair whose pipeline cannot be made is refused");
+        report.check(attends("turbo2", "turbo3", 128) && attends("q8_0", "q8_0", 128), "lacking", "the other pairs are not");
+        report.check(noted(gpu.kernel) && logged.find(gpu.kernel) != std::string::npos, "lacking", "the kernel is named, and the log warns");
+        gpu.kernel = "kernel_flash_attn_ext_kv_turbo4_64_f16";
+        report.check(!attends("q8_0", "turbo4_64", 64) && !attends("turbo4_64", "turbo2_64", 64, 32), "lacking", "a pair that decodes and cannot take a prompt is refused");
+        gpu.kernel  = "";
+        gpu.narrow  = "kv_turbo3_64_f16";
+        gpu.threads = 224;
+        report.check(!attends("turbo3_64", "q8_0", 64) && noted("kv_turbo3_64_f16 has room for 224 threads"), "lacking", "upstream's dispatch of the copies needs 256 threads");
+        gpu.threads = 0;
+        gpu.kernel  = "kernel_set_rows_f32_i64_turbo2_64";
+        report.check(!writes("turbo2_64") && writes("turbo2") && noted("SET_ROWS of f32 to turbo2_64"), "lacking", "a type that cannot be written is refused");
+    }
+    report.check(failed_pipelines() == before + 3, "lacking", "what cannot be made is tried once: %d", failed_pipelines() - before);
+
+    // encoded all the same: upstream asks again and stops; encoding has no way to fail that a caller would see
+    ggml_set_abort_callback([](const char * text) { throw std::runtime_error(text); });
+    std::string text;
+    try {
+        attention("turbo3", "turbo2", 128, 128, { 1, 1, 1, 1, 64, false, false, 0, 0 }, kFloat, "never");
+    } catch (const std::runtime_error & e) {
+        text = e.what();
+    }
+    ggml_set_abort_callback(nullptr);
+    report.check(text.find("unsupported op") != std::string::npos, "lacking", "encoding without a pipeline: %s", text.c_str());
+}
+
+static void lacking_libraries() {
+    const int before = failed_pipelines();
+    Lacking   gpu;
+    report.check(!tq_metal_without_library("fa_vec_q8_0", "upstream's"), "lacking", "Metal does not go on without a library of upstream's");
+    gpu.library = "turbo_vec_128";
+    logged.clear();
+    for (int device = 0; device < 2; ++device) { // each device compiles for itself
+        report.check(tq_metal_without_library("turbo_vec_128", "program_source:7:1: error: no\n2\n3\n4\n5\n6\nseventh\n"), "lacking", "Metal goes on without a library of ours");
+    }
+    report.check(noted("turbo_vec_128 does not compile: program_source:7:1: error: no") && !noted("seventh"), "lacking", "the compiler's first lines are kept");
+    report.check(logged.find("turbo_vec_128") != std::string::npos && logged.find("turbo_vec_128") == logged.rfind("turbo_vec_128"), "lacking", "one warning: %s", logged.c_str());
+    report.check(!attends("turbo4", "turbo4", 128) && !attends("q8_0", "turbo2", 256) && !attends("turbo4", "turbo4", 128, 40), "lacking", "its pairs are refused");
+    report.check(attends("turbo2_64", "turbo2_64", 64) && writes("turbo4"), "lacking", "the other libraries' are not");
+    attention("turbo3_64", "turbo3_64", 64, 64, { 2, 1, 1, 1, 64, true, false, 0, 0 }, kFloat, "beside a refused library");
+    attention("q8_0", "q8_0", 128, 128, { 2, 2, 1, 1, 64, true, false, 0, 0 }, kHalf, "upstream's own beside a refused library");
+
+    gpu.library = "turbo_codec";
+    tq_metal_without_library("turbo_codec", nullptr);
+    report.check(!attends("turbo2_64", "turbo2_64", 64) && !writes("turbo4") && attends("q8_0", "q8_0", 128), "lacking", "without the encoder every turbo pair is refused, and no other");
+    report.check(noted("turbo_codec does not compile") && failed_pipelines() == before, "lacking", "a refused library is not asked for pipelines");
+}
+
 int main() {
     use({ "forward", 0, 0, false, 0 });
+    ggml_log_set([](ggml_log_level level, const char * text, void *) { if (level == GGML_LOG_LEVEL_WARN) logged += text; }, nullptr);
     all_attention();
     for (int i = 0; i < tq_type_count(); ++i) for (int blocks : { 1, 3, 8, 40 }) cache(RowType::named(tq_type_at(i)->name), blocks);
     refusals();
+    narrow_pipelines();
+    for (int family : { 7, 8, 9, 10 }) report.check(tq_metal_family_of(family).name == "apple" + std::to_string(family), "lacking", "family %d has its row", family);
+    report.check(tq_metal_family_of(0).number == 0 && tq_metal_family_of(99).number == 0, "lacking", "families without a row share one");
+    report.check(tq_faults("MTL").empty() && logged.empty(), "lacking", "a GPU that takes everything has no faults, and nothing is warned of: %s", logged.c_str());
+    lacking_kernels();
+    lacking_libraries();
     return report.finish("Metal backend's host code", false);
 }

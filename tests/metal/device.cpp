@@ -38,6 +38,19 @@ static std::vector<std::string>  names;
 
 const std::vector<std::string> & dispatched() { return names; }
 
+static const Lacking * lacking = nullptr;
+static int             failures = 0;
+
+Lacking::Lacking() {
+    lacking = this;
+    the_library.pipelines.clear(); // what was made before is no longer there
+}
+Lacking::~Lacking() {
+    lacking = nullptr;
+    the_library.pipelines.clear();
+}
+int failed_pipelines() { return failures; }
+
 static void finish(ggml_metal_encoder * e) {
     for (auto i = e->waiting.rbegin(); i != e->waiting.rend(); ++i) (*i)();
     e->waiting.clear();
@@ -67,7 +80,10 @@ void ggml_metal_cv_set_bool(ggml_metal_cv_t cv, bool value, int32_t i) { cv->val
 void ggml_metal_pipeline_free(ggml_metal_pipeline_t p) { delete p; }
 // Pipelines that need many registers have fewer threads, in steps of 32 and no power of two. Upstream's reduction counts
 // on all of them.
-static int most_threads(const ggml_metal_pipeline * p) { return p->kernel.find("turbo") != std::string::npos ? 864 : msl::kMaxThreads; }
+static int most_threads(const ggml_metal_pipeline * p) {
+    if (lacking && lacking->threads && p->kernel.find(lacking->narrow) != std::string::npos) return lacking->threads;
+    return p->kernel.find("turbo") == std::string::npos ? msl::kMaxThreads : 864;
+}
 int ggml_metal_pipeline_max_theads_per_threadgroup(ggml_metal_pipeline_with_params p) { return most_threads(p.pipeline); }
 
 ggml_metal_device_t ggml_metal_library_get_device(ggml_metal_library_t) { return &the_device; }
@@ -82,6 +98,11 @@ ggml_metal_pipeline_with_params ggml_metal_library_compile_pipeline(ggml_metal_l
     if (!msl::m().kernels.count(base)) {
         fprintf(stderr, "the host asks for %s, which no library has\n", base);
         exit(3);
+    }
+    if (lacking && ((!lacking->kernel.empty() && !strncmp(base, lacking->kernel.c_str(), lacking->kernel.size())) ||
+                    lacking->library == msl::m().kernels.at(base).tu)) {
+        failures++;
+        return {};
     }
     auto p = std::make_unique<ggml_metal_pipeline>();
     p->kernel = base;

@@ -39,5 +39,20 @@ private:
 // Upstream's supports_op with our patch, on a GPU with simdgroup functions and matrices (Apple7 on) or without.
 bool supports(const ggml_tensor * op, bool simdgroups = true);
 
+// What a GPU may lack, while an object of this lives: libraries (.metal files) that its compiler refuses, as upstream's
+// ggml_metal_library_compile_all sees it, kernels of which no pipeline can be made, room for threads in one.
+struct Lacking {
+    std::string library; // its kernels do not exist
+    std::string kernel;  // the name begins so
+    std::string narrow;  // the name contains this: the pipeline has so many
+    int         threads = 0;
+
+    Lacking();
+    ~Lacking();
+};
+
+// Pipelines that were asked for and could not be made since the program started.
+int failed_pipelines();
+
 // Kernels that were dispatched since the program started.
 const std::vector<std::string> & dispatched();

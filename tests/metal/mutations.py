@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Breaks the Metal kernels on purpose, one line at a time, and demands that the tests notice.
+"""Breaks the Metal kernels and what the host decides about them on purpose, one line at a time, and demands that the tests notice.
 
   mutations.py OUT MAKE...     OUT: a scratch directory; MAKE: the make command line of scripts/test-metal.sh
 
@@ -9,7 +9,7 @@ import os, shutil, subprocess, sys
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-# (file, what is replaced, by what, test that must fail)
+# (file below kernels/, or a .metal file; what is replaced, by what, test that must fail)
 MUTATIONS = [
     ("turbo_codec", "x += simd_shuffle_xor(x, 4);", "x += simd_shuffle_xor(x, 2);", "codec"),
     ("turbo_codec", "square += x*x;", "square = fma(x, x, square);", "codec"),
@@ -37,34 +37,56 @@ MUTATIONS = [
     ("turbo_vec_128", "S[r] = S[r]*e0 + rs[2*r + 0]*e1;", "S[r] = S[r]*e0 + rs[2*r + 0];", "attention"),
     ("turbo_vec_128", "    for (short n = NSG/2; n > 0; n /= 2) {\n        threadgroup_barrier(mem_flags::mem_threadgroup);", "    for (short n = NSG/2; n > 0; n /= 2) {", "attention"),
     ("turbo_vec_128", "const int iq2 = ikv2*group + (row0 + r)%group;\n        pm", "const int iq2 = ikv2*group + r%group;\n        pm", "attention"),
+    ("hooks/metal_pipelines.cpp", "libraries.insert(library);", "", "backend"),
+    ("hooks/metal_pipelines.cpp", 'strncmp(library, "turbo_", 6) != 0', "false", "backend"),
+    ("hooks/metal_pipelines.cpp", "kernels.insert(kernel);", "", "backend"),
+    ("hooks/metal_pipelines.cpp", "return room >= COPY_THREADS;", "return true;", "backend"),
+    ("hooks/metal_pipelines.cpp", "vec.plan.nsg*32 <= ggml_metal_pipeline_max_theads_per_threadgroup(vec.pipeline)", "true", "backend"),
+    ("hooks/metal_pipelines.cpp", "{ op->src[1], op->src[2] }", "{ op->src[1] }", "backend"),
+    ("hooks/metal_pipelines.cpp", '!lib || misses_library("turbo_codec")', "!lib", "backend"),
+    ("hooks/metal.cpp", " && tq_metal_has_pipelines(dev, op)", "", "backend"),
+    ("hooks/metal_attention.h", "n_kv && p.nsg < most_nsg", "n_kv && p.nsg < 4", "backend"),
+    ("hooks/faults.cpp", "if (fault.first == part) {", "if (false) {", "backend"),
+    ("hooks/faults.cpp", "lines < MOST_LINES", "true", "backend"),
 ]
+
+# The kernels that the tests of the kernels run; the host's run them all.
+ONLY = "ONLY=turbo[34]_turbo[34]_dk128|reduce|set_rows|cpy|get_rows|kv_"
 
 
 def main():
     out, make = sys.argv[1], sys.argv[2:]
     missed = 0
+    mutant = f"{out}/mutant"
 
     def run(test):
-        return subprocess.run([*make, test, f"OUT={out}", f"SOURCES={out}/mutant", "ONLY=turbo[34]_turbo[34]_dk128|reduce|set_rows|cpy|get_rows|kv_"], capture_output=True, text=True)
+        command = [*make, test, f"TURBO={mutant}"] + ([f"OUT={out}/host"] if test == "backend" else [f"OUT={out}", ONLY])
+        return subprocess.run(command, capture_output=True, text=True)
+
+    def restore(broken):
+        shutil.rmtree(mutant, ignore_errors=True)
+        shutil.copytree(f"{ROOT}/kernels", mutant)
+        if broken: os.utime(f"{mutant}/{broken}")  # make goes by times: what was built from it is newer than the file
 
     # what is not broken must pass, or everything would be noticed
-    shutil.rmtree(f"{out}/mutant", ignore_errors=True)
-    shutil.copytree(f"{ROOT}/kernels/metal", f"{out}/mutant")
+    os.makedirs(f"{out}/host", exist_ok=True)
+    broken = None
+    restore(broken)
     for test in sorted({m[3] for m in MUTATIONS}):
         if run(test).returncode != 0: sys.exit(f"{test} fails without a mutation")
 
     for n, (name, old, new, test) in enumerate(MUTATIONS):
-        with open(f"{ROOT}/kernels/metal/{name}.metal") as f: text = f.read()
-        if text.count(old) == 0: sys.exit(f"mutation {n}: {name}.metal has no {old!r}")
-        source = f"{out}/mutant"
-        shutil.rmtree(source, ignore_errors=True)
-        shutil.copytree(f"{ROOT}/kernels/metal", source)
-        with open(f"{source}/{name}.metal", "w") as f: f.write(text.replace(old, new))
+        path = name if "/" in name else f"metal/{name}.metal"
+        with open(f"{ROOT}/kernels/{path}") as f: text = f.read()
+        if text.count(old) == 0: sys.exit(f"mutation {n}: {path} has no {old!r}")
+        restore(broken)
+        with open(f"{mutant}/{path}", "w") as f: f.write(text.replace(old, new))
         built = run(test)
-        noticed = built.returncode != 0 and ("FAILED" in built.stdout or "msl:" in built.stderr)
+        noticed = built.returncode != 0 and ("FAILED" in built.stdout or "msl:" in built.stderr or "its pipeline has" in built.stderr)
         missed += not noticed
-        print(f"{'noticed' if noticed else 'MISSED '}  {name}: {' '.join(old.split())}  ->  {' '.join(new.split())}")
+        print(f"{'noticed' if noticed else 'MISSED '}  {name}: {' '.join(old.split())}  ->  {' '.join(new.split())}", flush=True)
         if not noticed and built.returncode != 0: print(built.stderr[-2000:])
+        broken = path
     print(f"{len(MUTATIONS) - missed} of {len(MUTATIONS)} mutations noticed")
     sys.exit(missed != 0)
 

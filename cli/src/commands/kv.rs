@@ -71,6 +71,12 @@ pub fn run(args: &KvArgs) -> Result<ExitCode> {
             std::iter::once(k.to_string()).chain(cells).collect()
         });
         println!("{}\n", table(&header, 1, rows));
+        for fault in &device.faults {
+            println!(
+                "{}: {fault}\nThe pairs that need it are refused there. `turboquant verify --report` writes what a bug report needs.\n",
+                device.name
+            );
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
