@@ -14,8 +14,11 @@
 
 mod attention;
 mod checklist;
+pub mod device;
 mod error;
+pub mod model;
 pub mod rng;
+pub mod vectors;
 
 pub use attention::{AttentionAccuracy, attention_accuracy};
 
