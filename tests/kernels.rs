@@ -1,6 +1,9 @@
 //! Every codec implementation of this CPU against the scalar reference: same bytes, same bits, same
 //! sums up to the order of additions. The runner is one; implementations and types are asked for.
 
+#[path = "kernels/device.rs"]
+mod device;
+
 use llama_turboquant::engine::codec::{self, GgmlType, Implementation, TurboType};
 use llama_turboquant::engine::probe;
 use llama_turboquant::verify::rng::Rng;

@@ -69,13 +69,12 @@ impl Bench<'_> {
         blocks
     }
 
-    /// Numbers of `n` different rows out of `n + UNTOUCHED`, in no order.
-    fn scattered(&mut self, n: usize) -> Vec<i32> {
-        let mut ids: Vec<i32> = (0..(n + UNTOUCHED) as i32).collect();
-        for last in (1..ids.len()).rev() {
+    /// The numbers below `n`, in no order.
+    fn shuffled(&mut self, n: usize) -> Vec<i32> {
+        let mut ids: Vec<i32> = (0..n as i32).collect();
+        for last in (1..n).rev() {
             ids.swap(last, self.rng.below(last + 1));
         }
-        ids.truncate(n);
         ids
     }
 
@@ -88,7 +87,13 @@ impl Bench<'_> {
         let rows = names.len() / BLOCKS;
         let copy = op == RowsOp::Copy;
         let rows_to = if copy { rows } else { rows + UNTOUCHED };
-        let ids = if copy { Vec::new() } else { self.scattered(rows) };
+        let ids = if copy {
+            Vec::new()
+        } else {
+            let mut ids = self.shuffled(rows_to);
+            ids.truncate(rows);
+            ids
+        };
         let shape = RowsShape {
             op,
             from,
@@ -165,8 +170,7 @@ impl Bench<'_> {
         // each row once, in no order, the last one twice
         let ids: Vec<i32> = match op {
             RowsOp::Get => {
-                let mut ids = self.scattered(rows + UNTOUCHED);
-                ids.retain(|id| (*id as usize) < rows);
+                let mut ids = self.shuffled(rows);
                 ids.push(rows as i32 - 1);
                 ids
             }
