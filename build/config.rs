@@ -117,7 +117,9 @@ fn deployment_target() -> Result<Option<String>> {
     if version.split('.').all(|part| part.parse::<u32>().is_ok()) {
         Ok(Some(version))
     } else {
-        Err(format!("{NAME}={version}: no macOS version; expected for example 13.3."))
+        Err(format!(
+            "{NAME}={version}: no macOS version; expected for example 13.3."
+        ))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::devices::{failure, nothing_checked, worst};
 use super::model;
-use super::record::{Record, State, verdict};
+use super::record::{ModelOutcome, Record, State, verdict};
 use crate::settings::human_bytes;
 use llama_turboquant::verify::device::{Cell, CellResult, DeviceReport, Outcome, RowsKind, head_name};
 
@@ -186,7 +186,11 @@ fn of_model(record: &Record) -> String {
         return "\n## The embedded model\n\nnot run\n".into();
     }
     let rows = record.model.iter().map(|row| {
-        let verdict = if row.failed() { "**FAIL**" } else { "ok" };
+        let verdict = match row.outcome {
+            _ if row.failed() => "**FAIL**",
+            ModelOutcome::Refused(_) => "refused",
+            _ => "ok",
+        };
         vec![
             row.device.clone(),
             row.kv.clone(),

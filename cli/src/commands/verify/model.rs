@@ -1,12 +1,13 @@
 //! The embedded model on a device against the CPU.
 
+use super::devices::nothing_checked;
 use super::record::{ModelOutcome, ModelRow};
 use crate::embedded;
 use crate::measuring::data::EVAL;
 use anyhow::Result;
 use llama_turboquant::verify::device::{DeviceReport, Outcome};
 use llama_turboquant::verify::model::{CACHES, Reference, check as compare};
-use llama_turboquant::{CancelToken, DeviceKind, Error, GpuLayers, Model};
+use llama_turboquant::{CancelToken, DeviceKind, Error, GpuLayers, KvType, Model};
 
 /// Compares on the graphics processors among `devices`, all layers on them, then on the CPU by itself.
 pub(super) fn check(
@@ -19,7 +20,13 @@ pub(super) fn check(
     let cpu = load(GpuLayers::Count(0))?;
     let mut rows = Vec::new();
     let is_cpu = |report: &&DeviceReport| report.device.kind == DeviceKind::Cpu;
-    let cards: Vec<&DeviceReport> = devices.iter().filter(|report| !is_cpu(report)).collect();
+    let others = devices.iter().filter(|report| !is_cpu(report));
+    // layers on a device that runs none of our kernels prove nothing of them; on a virtual one they may hang
+    let (idle, cards): (Vec<&DeviceReport>, Vec<_>) = others.partition(|report| nothing_checked(report));
+    for report in idle {
+        let why = "not tried: no kernel of ours runs on this device";
+        rows.extend(all_caches(&report.device.name, || ModelOutcome::Refused(why.into())));
+    }
     if !cards.is_empty() {
         let names: Vec<&str> = cards.iter().map(|report| report.device.name.as_str()).collect();
         let device = names.join(", ");
@@ -38,12 +45,7 @@ pub(super) fn check(
                 cancel,
                 &mut running,
             )),
-            Err(error) => rows.extend(CACHES.map(|kv| ModelRow {
-                device: device.clone(),
-                kv: kv.to_string(),
-                reference: Reference::Cpu,
-                outcome: ModelOutcome::Failed(error.to_string()),
-            })),
+            Err(error) => rows.extend(all_caches(&device, || ModelOutcome::Failed(error.to_string()))),
         }
     }
     if let Some(report) = devices.iter().find(is_cpu) {
@@ -59,6 +61,17 @@ pub(super) fn check(
         ));
     }
     Ok(rows)
+}
+
+/// The same for every cache.
+fn all_caches(device: &str, outcome: impl Fn() -> ModelOutcome) -> Vec<ModelRow> {
+    let row = |kv: KvType| ModelRow {
+        device: device.to_owned(),
+        kv: kv.to_string(),
+        reference: Reference::Cpu,
+        outcome: outcome(),
+    };
+    CACHES.map(row).into()
 }
 
 fn compared(

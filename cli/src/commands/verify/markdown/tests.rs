@@ -1,4 +1,4 @@
-use super::super::record::{AttentionKernels, ModelOutcome, ModelRow};
+use super::super::record::{AttentionKernels, ModelRow};
 use super::*;
 use llama_turboquant::Backend;
 use llama_turboquant::measure::Environment;
