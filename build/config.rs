@@ -24,6 +24,9 @@ pub struct Config {
     pub prebuilt_engine: Option<PathBuf>,
     /// `TURBOQUANT_SANITIZE`: an instrumented engine, for scripts/sanitize.sh.
     pub sanitizer: Option<Sanitizer>,
+    /// `MACOSX_DEPLOYMENT_TARGET`, for a Mac: the oldest macOS that the engine must start on. In a checkout
+    /// `.cargo/config.toml` sets it, for rustc's linking as well; unset, compilers build for the machine at hand.
+    pub deployment_target: Option<String>,
     pub docs_rs: bool,
     /// Compiled for Miri, which interprets Rust and links nothing.
     pub interpreted: bool,
@@ -43,7 +46,7 @@ impl Config {
         for input in ["build", "build.rs", "ffi", "kernels", "patches", "vendor/Cargo.lock"] {
             println!("cargo::rerun-if-changed={}", root.join(input).display());
         }
-        let config = Self {
+        let mut config = Self {
             out_dir: PathBuf::from(required("OUT_DIR")?),
             target: required("TARGET")?,
             target_os: required("CARGO_CFG_TARGET_OS")?,
@@ -62,10 +65,14 @@ impl Config {
             sanitizer: user_variable("TURBOQUANT_SANITIZE")
                 .map(|value| Sanitizer::parse(&value))
                 .transpose()?,
+            deployment_target: None,
             docs_rs: user_variable("DOCS_RS").is_some(),
             interpreted: env::var_os("CARGO_CFG_MIRI").is_some(),
             root,
         };
+        if config.target_os == "macos" {
+            config.deployment_target = deployment_target()?;
+        }
         if config.has("native") && config.cross {
             return Err(format!(
                 "feature `native` asks for the building CPU's instructions, but the target is {}.\n\
@@ -108,6 +115,20 @@ fn required(name: &str) -> Result<String> {
 fn user_variable(name: &str) -> Option<String> {
     println!("cargo::rerun-if-env-changed={name}");
     env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn deployment_target() -> Result<Option<String>> {
+    const NAME: &str = "MACOSX_DEPLOYMENT_TARGET";
+    let Some(version) = user_variable(NAME) else {
+        return Ok(None);
+    };
+    if version.split('.').all(|part| part.parse::<u32>().is_ok()) {
+        Ok(Some(version))
+    } else {
+        Err(format!(
+            "{NAME}={version}: no macOS version; expected for example 13.3."
+        ))
+    }
 }
 
 fn optional_dir(name: &str) -> Result<Option<PathBuf>> {

@@ -101,6 +101,7 @@ fn key(config: &Config) -> String {
 /// Everything the engine is made of, as one number: our files by content, upstream by label.
 fn inputs_hash(config: &Config, source: &source::Source) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
+    config.deployment_target.hash(&mut hasher);
     for part in ["build", "ffi", "kernels", "patches", "vendor/Cargo.lock"] {
         for file in tree::files_below(&config.root, Path::new(part))? {
             let path = config.path(&file);
@@ -138,6 +139,10 @@ fn compile(config: &Config, dir: &Path) {
         .define("GGML_OPENMP", "OFF")
         .define("GGML_CCACHE", "OFF")
         .env("CMAKE_BUILD_PARALLEL_LEVEL", &config.jobs);
+    if let Some(version) = &config.deployment_target {
+        // CMake asks for the version of the SDK otherwise, and a program linked for an older macOS would not start there
+        cmake.define("CMAKE_OSX_DEPLOYMENT_TARGET", version);
+    }
     for off in ["APP", "EXAMPLES", "SERVER", "TESTS", "TOOLS"] {
         cmake.define(format!("LLAMA_BUILD_{off}"), "OFF");
     }

@@ -373,6 +373,43 @@ tq_status tq_probe_matmul_buffers(int32_t type, size_t m, size_t k, tq_text * js
 tq_status tq_probe_matmul(int32_t type, const char * buffer, size_t m, size_t n, size_t k, const float * a, const float * b,
         float * c, int32_t n_threads, tq_text * error);
 
+// ---- the same on any device, on packed rows: what `verify` runs ---------------------------------------
+
+// The attention kernels of this build (kernels/metal/kernels.def): {heads: [[head_dim_k, head_dim_v]], plain: [type]}, where K
+// and V are any of the turbo families and the plain types, at least one of them turbo (JSON).
+tq_status tq_kernel_registry(tq_text * json, tq_text * error);
+
+typedef struct tq_probe tq_probe; // a device, opened to run single operators; one thread at a time
+
+// device: index in tq_devices; n_threads: for the CPU.
+tq_status tq_probe_open(size_t device, int32_t n_threads, tq_probe ** out, tq_text * error);
+void      tq_probe_close(tq_probe * probe);
+
+typedef enum tq_rows_op {
+    TQ_ROWS_SET,  // SET_ROWS: row i of the source to row ids[i] of the destination
+    TQ_ROWS_COPY, // CPY: row by row
+    TQ_ROWS_GET,  // GET_ROWS: row ids[i] of the source to row i of the destination
+} tq_rows_op;
+
+typedef struct tq_rows_shape {
+    tq_rows_op op;
+    int32_t    type_from, type_to;
+    size_t     n; // values per row
+    size_t     rows_from, rows_to;
+    bool       wide_ids; // TQ_ROWS_SET: 64-bit row numbers, as llama.cpp's caches have them, or 32-bit
+} tq_rows_shape;
+
+// `from` and `to` hold [n, rows] of their types; `to` goes in as well, so that rows which SET_ROWS leaves alone can be told.
+// *ran: false if the device says that it does not run this operator; then nothing was done.
+tq_status tq_probe_rows(tq_probe * probe, const tq_rows_shape * shape, const uint8_t * from, const int32_t * ids, uint8_t * to,
+        bool * ran, tq_text * error);
+
+// FLASH_ATTN_EXT over a packed cache. q [head_dim_k, n_heads, n_queries, n_sequences] f32; k, v [head_dim, n_kv_heads, n_keys,
+// n_sequences] of their types: positions after one another, as a cache has them; mask, sinks and out as in tq_probe_attention,
+// *ran as in tq_probe_rows. shape.n_threads does not count: the probe has its own.
+tq_status tq_probe_attend(tq_probe * probe, const tq_attention_shape * shape, const float * q, const uint8_t * k,
+        const uint8_t * v, const float * mask, const float * sinks, float * out, bool * ran, tq_text * error);
+
 #ifdef __cplusplus
 }
 #endif

@@ -24,7 +24,7 @@ const PERPLEXITY: [&str; 10] = [
 
 /// The names that `verify` lists.
 fn runnable() -> Vec<String> {
-    let report = json(&["verify", "--json"]);
+    let report = json(&["verify", "--quick", "--json"]);
     serde_json::from_value(report["attention"]["runnable"].clone()).expect("names")
 }
 
@@ -57,7 +57,7 @@ fn verify_lists_the_kernels_and_each_of_them_computes_when_it_is_chosen() {
     }
     let fastest = format!("CPU turboquant/{}", names[names.len() - 2]);
     assert_eq!(benched(&[])[0], fastest, "without the option");
-    let (text, _) = succeeds(&["verify", "--attention-kernels", "scalar"]);
+    let (text, _) = succeeds(&["verify", "--quick", "--attention-kernels", "scalar"]);
     says(&text, &["on the CPU: scalar (runs here: scalar,", ", upstream"]);
 }
 

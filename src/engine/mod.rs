@@ -9,6 +9,7 @@ mod cancel;
 pub mod chat;
 pub mod codec;
 mod context;
+pub mod device_probe;
 mod dry;
 pub mod grammar;
 pub(crate) mod heap;

@@ -87,6 +87,33 @@ impl AttentionShape {
     pub fn out_len(&self) -> usize {
         product(&[self.head_dim_v, self.n_heads, self.n_queries, self.n_sequences])
     }
+
+    pub(super) fn raw(&self) -> sys::tq_attention_shape {
+        sys::tq_attention_shape {
+            head_dim_k: self.head_dim_k,
+            head_dim_v: self.head_dim_v,
+            n_heads: self.n_heads,
+            n_kv_heads: self.n_kv_heads,
+            n_queries: self.n_queries,
+            n_keys: self.n_keys,
+            n_sequences: self.n_sequences,
+            scale: self.scale,
+            max_bias: self.max_bias,
+            logit_softcap: self.logit_softcap,
+            type_k: self.type_k.id(),
+            type_v: self.type_v.id(),
+            n_threads: self.n_threads,
+        }
+    }
+
+    /// Room for the output; no abort where a shape is absurd.
+    pub(super) fn new_output(&self) -> Result<Vec<f32>> {
+        let mut out = Vec::new();
+        out.try_reserve_exact(self.out_len())
+            .map_err(|e| Error::Invalid(format!("the output: {e}")))?;
+        out.resize(self.out_len(), 0.0);
+        Ok(out)
+    }
 }
 
 /// Attention over a cache of `shape`'s types, computed by the engine's CPU backend. `k` and `v` are
@@ -108,26 +135,9 @@ pub fn attention(
     same_len("v", v.len(), shape.v_len())?;
     mask.map_or(Ok(()), |m| same_len("mask", m.len(), shape.mask_len()))?;
     sinks.map_or(Ok(()), |s| same_len("sinks", s.len(), shape.n_heads as usize))?;
-    let raw = sys::tq_attention_shape {
-        head_dim_k: shape.head_dim_k,
-        head_dim_v: shape.head_dim_v,
-        n_heads: shape.n_heads,
-        n_kv_heads: shape.n_kv_heads,
-        n_queries: shape.n_queries,
-        n_keys: shape.n_keys,
-        n_sequences: shape.n_sequences,
-        scale: shape.scale,
-        max_bias: shape.max_bias,
-        logit_softcap: shape.logit_softcap,
-        type_k: shape.type_k.id(),
-        type_v: shape.type_v.id(),
-        n_threads: shape.n_threads,
-    };
+    let raw = shape.raw();
     let pointer = |s: Option<&[f32]>| s.map_or(std::ptr::null(), <[f32]>::as_ptr);
-    let mut out = Vec::new();
-    out.try_reserve_exact(shape.out_len())
-        .map_err(|e| Error::Invalid(format!("the output: {e}")))?;
-    out.resize(shape.out_len(), 0.0);
+    let mut out = shape.new_output()?;
     // SAFETY: the lengths of all slices were just compared with what `raw` says.
     call::check(|error| unsafe {
         sys::tq_probe_attention(
@@ -230,7 +240,7 @@ fn product(sizes: &[u32]) -> usize {
         .fold(1_usize, |all, size| all.saturating_mul(*size as usize))
 }
 
-fn same_len(what: &str, got: usize, expected: usize) -> Result<()> {
+pub(super) fn same_len(what: &str, got: usize, expected: usize) -> Result<()> {
     if got == expected {
         Ok(())
     } else {

@@ -14,11 +14,15 @@
 
 mod attention;
 mod checklist;
+pub mod device;
 mod error;
+pub mod model;
 pub mod rng;
+pub mod vectors;
 
 pub use attention::{AttentionAccuracy, attention_accuracy};
 
+use crate::CancelToken;
 use crate::engine::codec::{self, Implementation, TurboType};
 use crate::error::Result;
 use serde::Serialize;
@@ -59,6 +63,8 @@ pub struct Plan {
     pub vectors: usize,
     /// Keys of the synthetic attention.
     pub keys: usize,
+    /// Stops between two groups of checks; what was done by then is returned.
+    pub cancel: CancelToken,
 }
 
 impl Plan {
@@ -74,7 +80,18 @@ impl Plan {
             skipped: all.skipped,
             vectors: VECTORS,
             keys: KEYS,
+            cancel: CancelToken::new(),
         })
+    }
+
+    /// The same requirements on a fifth of the vectors and an eighth of the keys.
+    #[must_use]
+    pub fn quick(self) -> Self {
+        Self {
+            vectors: VECTORS / 5,
+            keys: KEYS / 8,
+            ..self
+        }
     }
 
     /// One implementation, named by the user.
@@ -89,6 +106,7 @@ impl Plan {
             active,
             vectors: VECTORS,
             keys: KEYS,
+            cancel: CancelToken::new(),
         })
     }
 }
@@ -118,6 +136,9 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(&Check)) -> Vec<Check> {
         Err(error) => return vec![broken("codec.types", &error)],
     };
     for (id, group) in GROUPS {
+        if plan.cancel.is_cancelled() {
+            break;
+        }
         let checks = group(plan, &types).unwrap_or_else(|error| vec![broken(id, &error)]);
         checks.iter().for_each(&mut progress);
         done.extend(checks);

@@ -24,6 +24,7 @@ pub mod serve;
 pub mod session;
 mod slots;
 pub mod store;
+pub mod verify;
 
 pub use bench::BenchArgs;
 pub use engine::{EngineArgs, ModelArgs, SamplingArgs};
@@ -96,8 +97,15 @@ pub enum Command {
     /// model can have it, and all layers are on the GPU. What `serve` would choose is in its log, and by the rule of
     /// docs/choosing.md.
     Plan(plan::PlanArgs),
-    /// Check this build: the codec's acceptance tests on this CPU and every device. Exit code 1 if one fails.
-    Verify(VerifyArgs),
+    /// Check this build on this machine: the codec on this CPU, every kernel on every device, and a model.
+    ///
+    /// Each registered kernel runs on the device through the engine's own graphs: SET_ROWS, CPY and GET_ROWS of every type must
+    /// give the codec's bytes, attention over every pair and head size must agree with float64 arithmetic. Then the embedded
+    /// model predicts on the device what it predicts on the CPU, with f16, turbo4, turbo3 and turbo2 caches. A device that
+    /// refuses what this build claims for it has failed. About a minute on a graphics processor.
+    ///
+    /// Exit code 0: nothing failed; 1: something did; 130: stopped with Ctrl-C.
+    Verify(verify::VerifyArgs),
     /// Measure speed and memory over KV caches, with llama-bench's options and output.
     Bench(Box<BenchArgs>),
     /// Score a text with any KV caches: perplexity as llama-perplexity has it, and divergence from an exact cache.
@@ -184,13 +192,6 @@ pub struct InspectArgs {
     /// Context lengths to show the KV cache for.
     #[arg(long, value_delimiter = ',', default_values_t = [8192_u32, 32768, 131_072])]
     pub contexts: Vec<u32>,
-    /// Print JSON instead of tables.
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct VerifyArgs {
     /// Print JSON instead of tables.
     #[arg(long)]
     pub json: bool,

@@ -8,3 +8,4 @@ mod support;
 mod findings;
 mod healthy;
 mod program;
+mod wired;

@@ -5,6 +5,7 @@ mod certificate;
 mod serve;
 #[path = "../support/mod.rs"]
 mod support;
+mod verify;
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};

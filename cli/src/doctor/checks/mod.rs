@@ -8,6 +8,7 @@ mod memory;
 mod model;
 mod ports;
 mod power;
+mod wired;
 
 use super::{Facts, Finding};
 
@@ -17,6 +18,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
     // the processor is that of this machine, which facts from a file are not about
     findings.extend(facts.here.as_ref().map(|_| build::cpu(&facts.build)));
     findings.extend(devices::check(&facts.machine, &facts.build));
+    findings.extend(wired::check(&facts.machine, facts.model.as_ref()));
     findings.extend(memory::check(&facts.machine));
     if let Some(here) = &facts.here {
         findings.extend(here.ports.iter().map(ports::check));
