@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
@@ -11,6 +11,7 @@ use axum::response::Response;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
+use crate::commands::serve::body::BodyLimit;
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::observe::access;
 use crate::commands::serve::state::AppState;
@@ -65,6 +66,7 @@ pub fn app(state: AppState) -> Router {
         .layer(middleware::from_fn(load_notice::tell))
         .layer(middleware::from_fn_with_state(state.clone(), doors::refuse))
         .layer(DefaultBodyLimit::max(state.settings.body_limit))
+        .layer(Extension(BodyLimit(state.settings.body_limit)))
         .layer(middleware::from_fn_with_state(state.clone(), require_key))
         .layer(middleware::from_fn_with_state(state.clone(), require_known_caller))
         .layer(CatchPanicLayer::custom(access::panicked))
