@@ -54,6 +54,7 @@ impl std::fmt::Display for Closed {
 #[derive(Debug)]
 pub struct Activity {
     state: Mutex<State>,
+    begun: Notify,
     sent_away: Notify,
 }
 
@@ -76,6 +77,7 @@ impl Activity {
         };
         Arc::new(Self {
             state: Mutex::new(state),
+            begun: Notify::new(),
             sent_away: Notify::new(),
         })
     }
@@ -86,6 +88,7 @@ impl Activity {
         state.count += 1;
         let number = state.count;
         state.answers.insert(number, None);
+        self.begun.notify_one();
         Answer {
             of: Arc::clone(self),
             number,
@@ -123,8 +126,11 @@ impl Activity {
                 Ok(None) if wire.is_gone() => return Closed::Gone,
                 Ok(None) => Instant::now() + GLANCE,
             };
-            // an idle connection is looked at when its time may be over
-            tokio::time::sleep_until(next.into()).await;
+            // an idle connection is looked at when its time may be over, or it is no longer idle
+            tokio::select! {
+                () = tokio::time::sleep_until(next.into()) => {}
+                () = self.begun.notified() => {}
+            }
         }
     }
 

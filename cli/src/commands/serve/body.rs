@@ -94,7 +94,7 @@ impl<S: Send + Sync> FromRequest<S> for OptionalBody {
 fn timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.is::<tower_http::timeout::TimeoutError>() || error.is::<TooSlow>() {
+        if error.is::<TooSlow>() {
             return true;
         }
         cause = error.source();

@@ -59,6 +59,16 @@ impl Crowd {
         }
     }
 
+    /// Connections that there are.
+    pub fn len(&self) -> usize {
+        self.lock().connections.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Counts a connection in, until the result is dropped.
     pub fn join(self: &Arc<Self>, activity: &Arc<Activity>, place: OwnedSemaphorePermit) -> Member {
         let mut inside = self.lock();

@@ -21,7 +21,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
-use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::commands::serve::activity::{Activity, Closed, Noted, Patience};
 use crate::commands::serve::app::app;
@@ -116,7 +115,7 @@ pub async fn serve_all(
         let addr = listener.local_addr().context("cannot read the address of the socket")?;
         let state = state.clone().for_socket(addr.ip().is_loopback());
         let stop = state.closing();
-        let router = app(state).layer(RequestBodyTimeoutLayer::new(connections.timeout));
+        let router = app(state);
         accepting.push(accept(listener, router, connections.clone(), &graceful, stop));
     }
     let accepting = futures::future::join_all(accepting);
@@ -312,7 +311,27 @@ pub async fn listen(
     serve(listener, state, shutdown).await
 }
 
-/// Completes on the first Ctrl-C or SIGTERM; a second one ends the process with exit code 130.
+/// As long as the result lives, a file that grows beyond the limit of this process (RLIMIT_FSIZE) is an error of whoever writes
+/// it, as a full disk is, and not the end of the server by SIGXFSZ.
+///
+/// # Errors
+/// If the system refuses the handler.
+#[cfg(unix)]
+pub fn file_size_limit_as_error() -> std::io::Result<tokio::signal::unix::Signal> {
+    use tokio::signal::unix::{SignalKind, signal};
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))
+}
+
+/// There is no such limit.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub fn file_size_limit_as_error() -> std::io::Result<()> {
+    Ok(())
+}
+
+/// Completes on the first Ctrl-C, SIGTERM or SIGHUP; a second one ends the process with exit code 130.
 pub async fn interrupted() {
     stop_signal(signal(), signal, || std::process::exit(INTERRUPTED.into())).await;
 }
@@ -334,15 +353,38 @@ async fn stop_signal<F>(
     });
 }
 
+/// Whether whoever started this process wants it to outlive its terminal (`nohup`): a handler would undo that. Where the system
+/// does not say, SIGHUP is left as it is.
+#[cfg(unix)]
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let bit = 1 << (rustix::process::Signal::HUP.as_raw() - 1);
+    ignored.is_none_or(|mask| mask & bit != 0)
+}
+
 async fn signal() {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
         if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            let mut hangup = if hangup_is_ignored() {
+                None
+            } else {
+                signal(SignalKind::hangup()).ok()
+            };
+            let hangup = async {
+                match &mut hangup {
+                    Some(hangup) => hangup.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 _ = interrupt => {}
                 _ = terminate.recv() => {}
+                _ = hangup => {}
             }
             return;
         }

@@ -1,5 +1,6 @@
-//! Request bodies that come too slowly. The pause between two parts is limited elsewhere; this limits how long the whole may
-//! take, or one byte before the end of each pause would hold a connection for hours.
+//! Request bodies that come too slowly. Neither may the pause between two parts be too long, nor the whole take too long, or one
+//! byte before the end of each pause would hold a connection for hours. Unlike tower-http's body with a timeout, this one knows
+//! its size.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,24 +17,28 @@ const RATE: u64 = 1024;
 /// A body that ends with [`TooSlow`] when it falls behind.
 pub struct Paced<B> {
     body: B,
+    pause: Duration,
+    /// When the first part was asked for.
     begun: Option<Instant>,
-    at_first: Duration,
+    /// When the last one came.
+    last: Option<Instant>,
     received: u64,
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
-/// A body came more slowly than 1 KiB a second.
+/// A body came more slowly than 1 KiB a second, or stopped coming.
 #[derive(Debug, thiserror::Error)]
-#[error("the request body came more slowly than {RATE} bytes a second")]
+#[error("the request body did not arrive in time")]
 pub struct TooSlow;
 
 impl<B> Paced<B> {
-    /// Gives `body` the time `at_first` besides what its bytes earn it.
-    pub fn new(body: B, at_first: Duration) -> Self {
+    /// `body` may take `pause` between two parts, and besides what its bytes earn it.
+    pub fn new(body: B, pause: Duration) -> Self {
         Self {
             body,
+            pause,
             begun: None,
-            at_first,
+            last: None,
             received: 0,
             alarm: None,
         }
@@ -49,15 +54,19 @@ where
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let begun = *self.begun.get_or_insert_with(Instant::now);
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.last = Some(Instant::now());
             if let Some(bytes) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
                 self.received += bytes.len() as u64;
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let begun = *self.begun.get_or_insert_with(Instant::now);
-        let deadline = begun + self.at_first + Duration::from_millis(self.received * 1000 / RATE);
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let earned = Duration::from_millis(self.received.saturating_mul(1000) / RATE);
+        let deadline = (begun + earned).min(self.last.unwrap_or(begun)) + self.pause;
+        let alarm = self
+            .alarm
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if alarm.deadline() != deadline {
             alarm.as_mut().reset(deadline);
         }
