@@ -42,6 +42,10 @@ typedef void (*tq_log_callback)(tq_log_level level, const char * line, void * us
 // Registers the backends and sends the engine's log, line by line, to `log`. Once per process.
 tq_status tq_process_init(tq_log_callback log, void * user, tq_text * error);
 
+// From now on, an access to a mapped file beyond its end (it became shorter) writes a line that says so to standard error,
+// before SIGBUS does what it would have done. Linux only, elsewhere nothing changes.
+tq_status tq_process_explain_faults(tq_text * error);
+
 // What the engine is: llama.cpp build, codec version, codec implementation, backends (JSON).
 tq_status tq_process_describe(tq_text * json, tq_text * error);
 

@@ -12,6 +12,12 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
+#include <mutex>
+
+#if defined(__linux__)
+#include <signal.h>
+#include <unistd.h>
+#endif
 
 using json = nlohmann::ordered_json;
 
@@ -84,6 +90,24 @@ const char * kind_of(ggml_backend_dev_t dev) {
     }
 }
 
+#if defined(__linux__)
+struct sigaction before_bus;
+
+// Only what a signal handler may call.
+void on_bus(int, siginfo_t * info, void *) {
+    if (info->si_code == BUS_ADRERR) {
+        static const char text[] =
+            "error: a file that is mapped into memory became shorter while it was in use: a model file was overwritten or "
+            "truncated. Replace model files by renaming a new one over them, or load them with --no-mmap.\n";
+        if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0) {
+            // there is nobody to tell
+        }
+    }
+    // the access is tried again, and what happens then is what would have happened without this
+    sigaction(SIGBUS, &before_bus, nullptr);
+}
+#endif
+
 } // namespace
 
 namespace tq {
@@ -134,6 +158,23 @@ extern "C" tq_status tq_process_init(tq_log_callback log, void * user, tq_text *
         if (ggml_backend_dev_count() == 0) {
             throw tq::failure(TQ_ENGINE, "the engine was built without any backend");
         }
+    });
+}
+
+extern "C" tq_status tq_process_explain_faults(tq_text * error) {
+    return tq::guard(error, [&] {
+#if defined(__linux__)
+        static std::once_flag once;
+        std::call_once(once, [] {
+            struct sigaction action = {};
+            action.sa_sigaction = on_bus;
+            action.sa_flags     = SA_SIGINFO | SA_ONSTACK;
+            sigemptyset(&action.sa_mask);
+            if (sigaction(SIGBUS, &action, &before_bus) != 0) {
+                throw tq::failure(TQ_ENGINE, "the system refuses a handler of SIGBUS");
+            }
+        });
+#endif
     });
 }
 

@@ -65,6 +65,16 @@ pub enum Error {
     /// The engine failed; the text is its own.
     #[error("{0}")]
     Engine(String),
+    /// A file could not be written, because the disk, the user's share of it, or what a file may have, is full.
+    #[error("cannot write {}: {source}; it takes {need} bytes, make room for them and try again", path.display())]
+    DiskFull {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that it has when it is whole.
+        need: u64,
+        /// The system's words.
+        source: std::io::Error,
+    },
     /// Reading or writing failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),

@@ -3,7 +3,7 @@
 
 use crate::args::log::LogFormat;
 use std::fmt::Display;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
 
@@ -22,6 +22,8 @@ pub fn start(verbose: u8, format: LogFormat) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // nobody is left to be told
+        .log_internal_errors(false)
         .with_target(verbose > 0);
     match format {
         LogFormat::Text => log.without_time().init(),
@@ -40,6 +42,17 @@ pub fn is_watched() -> bool {
     std::io::stderr().is_terminal() && !is_json()
 }
 
+/// A line on standard error. Whoever has read it may have gone, and a server goes on without them; `eprintln!` would panic.
+fn line(text: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// A line on standard output, for programs that do not end with their reader.
+pub fn out(text: impl Display) {
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
 /// As `eprintln!`, by way of [`tell`].
 macro_rules! say {
     ($($what:tt)*) => { $crate::console::tell(format_args!($($what)*)) };
@@ -51,14 +64,14 @@ pub fn tell(text: impl Display) {
     if is_json() {
         tracing::info!("{text}");
     } else {
-        eprintln!("{text}");
+        line(text);
     }
 }
 
 /// Something that only helps people.
 pub fn hint(text: impl Display) {
     if !is_json() {
-        eprintln!("{text}");
+        line(text);
     }
 }
 
@@ -67,7 +80,7 @@ pub fn fail(text: impl Display) {
     if is_json() {
         tracing::error!("{text}");
     } else {
-        eprintln!("error: {text}");
+        line(format_args!("error: {text}"));
     }
 }
 

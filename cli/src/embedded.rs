@@ -1,6 +1,6 @@
 //! The model inside the program, for whoever has none yet.
 
-use crate::store::Entry;
+use crate::store::{Entry, sweep};
 use anyhow::{Context, Result};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -55,8 +55,10 @@ pub fn path() -> Result<PathBuf> {
     }
     let attempt = || -> std::io::Result<()> {
         std::fs::create_dir_all(&dir)?;
+        sweep(&dir);
         // Renamed when whole: nobody, in this process or another, ever maps half a model.
         let mut file = tempfile::NamedTempFile::new_in(&dir)?;
+        let _ = file.as_file().lock(); // for others who sweep
         file.write_all(MODEL)?;
         file.as_file().sync_all()?;
         file.persist(&path)?;

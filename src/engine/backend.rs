@@ -128,6 +128,20 @@ impl Backend {
     }
 }
 
+impl Backend {
+    /// From now on, a mapped model file that becomes shorter while it is in use ends the process with a line on standard error
+    /// that says so, and not only by SIGBUS: for programs; a library should leave the signals of its process alone. Linux only,
+    /// elsewhere nothing changes.
+    ///
+    /// # Errors
+    /// If the system refuses the handler.
+    pub fn explain_faults(&self) -> Result<()> {
+        // SAFETY: the handler that is installed only writes constant text and restores the one before it; the slot is valid.
+        call::check(|error| unsafe { sys::tq_process_explain_faults(error) })?;
+        Ok(())
+    }
+}
+
 pub(super) fn parse<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> Result<T> {
     serde_json::from_str(json)
         .map_err(|e| Error::Engine(format!("the engine's {what} is not what this crate expects: {e}")))

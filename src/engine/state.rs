@@ -128,7 +128,8 @@ impl Context {
         self.check_seq(seq)?;
         // SAFETY: the context is live and the sequence exists.
         let capacity = unsafe { sys::tq_context_state_size(self.raw(), seq, part.partial()) };
-        let mut state = vec![0_u8; capacity];
+        let mut state = room_for(capacity)?;
+        state.resize(capacity, 0);
         let (data, mut written) = (state.as_mut_ptr(), 0);
         // SAFETY: `state` has `capacity` bytes; the slots are valid.
         call::check(|error| unsafe {
@@ -178,7 +179,7 @@ impl Context {
             };
             return refuse("LoRA adapters", &named(&info.loras), &named(&here.loras));
         }
-        let mut state = Vec::new();
+        let mut state = Vec::new(); // grows with what there is, whatever the header says
         from.take(info.bytes).read_to_end(&mut state)?;
         if state.len() as u64 != info.bytes {
             return Err(Error::Invalid(format!(
@@ -214,6 +215,17 @@ impl SeqInfo {
     pub fn of(saved: &[u8]) -> Result<Self> {
         read_header(Part::Whole, &mut &saved[..])
     }
+}
+
+/// A state may have gigabytes; where the system has no memory for a copy, that is an error and not the end of the process.
+fn room_for(bytes: usize) -> Result<Vec<u8>> {
+    let mut room = Vec::new();
+    room.try_reserve_exact(bytes).map_err(|_| Error::OutOfMemory {
+        what: "a copy of a sequence's cache".into(),
+        need: bytes as u64,
+        free: crate::memory::available_ram().unwrap_or(0),
+    })?;
+    Ok(room)
 }
 
 fn read_header(part: Part, from: &mut impl Read) -> Result<SeqInfo> {

@@ -10,9 +10,10 @@
 use super::checkpoints::{Checkpoint, Checkpoints};
 use crate::{Error, Result, Token};
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 const MAGIC: &[u8; 8] = b"TQSLOT\r\n";
 const VERSION: u32 = 2;
@@ -45,7 +46,6 @@ pub(super) struct Limits {
 impl SavedSlot {
     /// Writes a file, whole or not at all; returns its bytes.
     pub(super) fn write(&self, path: &Path) -> Result<u64> {
-        let named = |error| failed("write", path, error);
         let tokens: Vec<u8> = self.tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
         let mut table = (self.checkpoints.len() as u32).to_le_bytes().to_vec();
         for checkpoint in self.checkpoints.iter() {
@@ -62,16 +62,25 @@ impl SavedSlot {
         header.extend((self.tokens.len() as u32).to_le_bytes());
         header.extend(checksum(&tokens, &rest).to_le_bytes());
 
-        let (mut file, unfinished) = Unfinished::create(path).map_err(named)?;
-        let parts = [&header[..], &tokens].into_iter().chain(rest);
-        let mut bytes = 0;
-        for part in parts {
-            file.write_all(part).map_err(named)?;
-            bytes += part.len() as u64;
-        }
-        file.sync_all().map_err(named)?;
-        drop(file);
-        unfinished.rename_to(path).map_err(named)?;
+        let parts: Vec<&[u8]> = [&header[..], &tokens].into_iter().chain(rest).collect();
+        let bytes = parts.iter().map(|part| part.len() as u64).sum();
+        let write = || -> std::io::Result<()> {
+            let (mut file, unfinished) = Unfinished::create(path)?;
+            for part in &parts {
+                file.write_all(part)?;
+            }
+            file.sync_all()?;
+            drop(file);
+            unfinished.rename_to(path)
+        };
+        write().map_err(|error| match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Error::DiskFull {
+                path: path.to_owned(),
+                need: bytes,
+                source: error,
+            },
+            _ => failed("write", path, error),
+        })?;
         Ok(bytes)
     }
 
@@ -261,11 +270,14 @@ impl Unfinished {
         name.push(path.file_name().unwrap_or_default());
         name.push(format!(".{}-{number}.tmp", std::process::id()));
         let temporary = path.with_file_name(name);
+        path.parent().into_iter().for_each(sweep);
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600); // what people wrote is in it
         let file = options.open(&temporary)?;
+        // for others who sweep; where files cannot be locked, they sweep nothing
+        let _ = file.lock();
         Ok((file, Self(temporary)))
     }
 
@@ -284,5 +296,59 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0); // it has been renamed, or is of no use
+    }
+}
+
+/// Files that were written to a shorter time ago may be about to be locked by whoever writes them.
+const SETTLED: Duration = Duration::from_secs(60);
+
+/// Removes unfinished files that a killed process left: old enough, and locked by no process.
+fn sweep(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') && name.ends_with(".tmp") && is_abandoned(&entry.path()) {
+            let _ = std::fs::remove_file(entry.path()); // it is in nobody's way
+        }
+    }
+}
+
+fn is_abandoned(path: &Path) -> bool {
+    let is_file = path.symlink_metadata().is_ok_and(|about| about.is_file());
+    let Some(file) = is_file.then(|| File::open(path).ok()).flatten() else {
+        return false;
+    };
+    let modified = file.metadata().and_then(|about| about.modified()).ok();
+    let age = modified.and_then(|modified| modified.elapsed().ok());
+    age.is_some_and(|age| age >= SETTLED) && file.try_lock().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_goes_with_the_next_save_and_what_another_writes_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let old = std::time::SystemTime::now() - 2 * SETTLED;
+        let left = [".a.bin.1-0.tmp", ".b.bin.1-0.tmp"].map(|name| {
+            let file = File::create(folder.path().join(name)).expect("a file");
+            file.set_modified(old).expect("its time");
+            file
+        });
+        left[1].lock().expect("a lock");
+        let slot = SavedSlot {
+            tokens: vec![1, 2, 3],
+            checkpoints: Checkpoints::default(),
+            state: vec![7; 100],
+        };
+        slot.write(&folder.path().join("a.bin")).expect("written");
+        let mut names: Vec<_> = std::fs::read_dir(folder.path())
+            .expect("the folder")
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, [".b.bin.1-0.tmp", "a.bin"]);
     }
 }

@@ -5,7 +5,7 @@ use super::http::Hub;
 use super::patience::{Trouble, check};
 use super::reply::refused;
 use super::{Error, Reference, RemoteFile, Status};
-use crate::store::{cannot, hex, sync_dir};
+use crate::store::{cannot, cannot_write, hex, sync_dir};
 use llama_turboquant::CancelToken;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
@@ -164,7 +164,7 @@ impl Attempt<'_> {
                     .answer("more bytes come than the hub's listing says; pull again")
                     .into());
             }
-            part.append(&bytes)?;
+            part.append(&bytes, self.remote.size)?;
             if said.elapsed() >= PACE {
                 self.say(part);
                 said = Instant::now();
@@ -247,8 +247,12 @@ impl Part {
         Ok(part)
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.file.write_all(bytes).map_err(cannot("write", &self.path))?;
+    fn append(&mut self, bytes: &[u8], size: u64) -> Result<(), Error> {
+        if let Err(error) = self.file.write_all(bytes) {
+            // what was written of these bytes is no part of the hash
+            let _ = self.file.set_len(self.done); // if not, the next attempt finds out by the SHA-256
+            return Err(cannot_write(&self.path, size - self.done)(error).into());
+        }
         self.hash.update(bytes);
         self.done += bytes.len() as u64;
         Ok(())

@@ -1,6 +1,8 @@
 //! Files that clients upload before they create a model from them.
 
+use super::error::cannot_write;
 use super::manifest::{FileRecord, sync_dir};
+use super::sweep::sweep;
 use super::{Error, Store, cannot};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
@@ -76,7 +78,10 @@ impl Store {
         self.require_space(size)?;
         let dir = self.own("blobs");
         std::fs::create_dir_all(&dir).map_err(cannot("make the folder", &dir))?;
+        sweep(&dir);
         let file = tempfile::NamedTempFile::new_in(&dir).map_err(cannot("write to", &dir))?;
+        // for others who sweep; where files cannot be locked, they sweep nothing
+        let _ = file.as_file().lock();
         Ok(Upload {
             file,
             hash: Sha256::new(),
@@ -117,7 +122,8 @@ impl Upload {
     /// A full disk, for one.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.hash.update(bytes);
-        self.file.write_all(bytes).map_err(cannot("write", &self.target))
+        let written = self.file.write_all(bytes);
+        written.map_err(cannot_write(&self.target, bytes.len() as u64))
     }
 
     /// Checks the digest and puts the file in its place.

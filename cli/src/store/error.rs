@@ -45,6 +45,19 @@ pub enum Error {
         /// Bytes that are free.
         free: u64,
     },
+    /// No room after all, in the midst of writing.
+    #[error(
+        "cannot write {path}: {source}; {need} more bytes are needed. Make room or choose another folder (--models-dir), and try \
+         again"
+    )]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that were still to be written.
+        need: u64,
+        /// The system's words.
+        source: std::io::Error,
+    },
     /// The file system refused.
     #[error("cannot {what} {path}: {source}")]
     Io {
@@ -55,6 +68,24 @@ pub enum Error {
         /// The system's words.
         source: std::io::Error,
     },
+}
+
+/// Whether an error means that a file cannot become larger: the disk, the user's share of it, or what a file may have, is full.
+pub(crate) fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// For `map_err` where `need` bytes were still to be written to a file.
+pub(crate) fn cannot_write(path: &std::path::Path, need: u64) -> impl FnOnce(std::io::Error) -> Error + use<'_> {
+    move |source| match is_full(&source) {
+        true => Error::NoRoom {
+            path: path.to_owned(),
+            need,
+            source,
+        },
+        false => cannot("write", path)(source),
+    }
 }
 
 /// For `map_err`: says what was attempted.

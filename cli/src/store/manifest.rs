@@ -1,6 +1,7 @@
 //! What the folder remembers about a name: one small JSON file each, written whole or not at all.
 
 use super::error::cannot;
+use super::sweep::sweep;
 use super::{Error, Name};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -99,6 +100,7 @@ pub(super) fn write(dir: &Path, name: &Name, manifest: &Manifest) -> Result<(), 
     let path = dir.join(name.file_name());
     let attempt = || -> io::Result<()> {
         std::fs::create_dir_all(dir)?;
+        sweep(dir);
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
         file.write_all(&serde_json::to_vec_pretty(manifest)?)?;
         file.as_file().sync_all()?;

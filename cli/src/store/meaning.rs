@@ -31,7 +31,7 @@ impl Store {
     /// Everything that can be loaded. What the user named or put there himself goes before what was made of it.
     pub(super) fn meanings(&self) -> Result<BTreeMap<String, (Meaning, Entry)>, Error> {
         let mut meanings = BTreeMap::new();
-        for entry in &self.given {
+        for entry in self.given.iter().map(Entry::as_it_is) {
             meanings.insert(entry.name.clone(), (Meaning::Given(entry.clone()), entry.clone()));
         }
         let (found, skipped) = scan(&self.root)?;
@@ -75,7 +75,10 @@ impl Store {
         if manifest.files.is_empty() {
             let from = manifest.from.as_deref().unwrap_or_default();
             let base = self.given.iter().find(|given| given.name == from);
-            let base = base.ok_or_else(|| format!("it was made from '{from}', which is not offered"))?;
+            let base = base
+                .ok_or_else(|| format!("it was made from '{from}', which is not offered"))?
+                .as_it_is();
+            entry.modified = entry.modified.max(base.modified);
             entry.file.clone_from(&base.file);
             entry.sha256.clone_from(&base.sha256);
             entry.size = base.size;

@@ -19,6 +19,7 @@ mod meaning;
 mod modelfile;
 mod name;
 mod scan;
+mod sweep;
 
 pub use blob::{Digest, Upload};
 pub use create::{Base, Creation};
@@ -28,10 +29,11 @@ pub use manifest::{FileRecord, Manifest};
 pub use name::Name;
 
 pub(crate) use blob::{hex, is_sha256, sha256_hex};
-pub(crate) use error::cannot;
+pub(crate) use error::{cannot, cannot_write, is_full};
 pub(crate) use manifest::sync_dir;
 pub(crate) use name::{DEFAULT_TAGS, is_part, without_host};
-pub(crate) use scan::shard;
+pub(crate) use scan::{shard, total_size};
+pub(crate) use sweep::sweep;
 
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -63,6 +65,26 @@ pub struct Entry {
     pub parameters: Map<String, Value>,
     /// Its licence, where one was given with it.
     pub license: Option<String>,
+}
+
+impl Entry {
+    /// The same with the size and the time that the file has now. A file that is gone is the one that it was: whoever has loaded
+    /// it can go on with it.
+    #[must_use]
+    pub fn as_it_is(&self) -> Self {
+        let found = self
+            .file
+            .as_deref()
+            .and_then(|path| Some((path, path.metadata().ok()?)));
+        match found.and_then(|(path, about)| Some((total_size(path), about.modified().ok()?))) {
+            Some((size, modified)) => Self {
+                size,
+                modified,
+                ..self.clone()
+            },
+            None => self.clone(),
+        }
+    }
 }
 
 /// Names and what they stand for. Read anew for each request, so files may come and go while a server runs.

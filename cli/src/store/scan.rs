@@ -145,6 +145,17 @@ pub(crate) fn shard(stem: &str) -> Option<(&str, u32, u32)> {
     (1..=count).contains(&index).then_some((base, index, count))
 }
 
+/// Bytes of a file and of the shards that go with it; 0 for a file that is not there.
+pub(crate) fn total_size(first: &Path) -> u64 {
+    let size = |path: &Path| path.metadata().map_or(0, |head| head.len());
+    let stem = first.file_stem().unwrap_or_default().to_string_lossy();
+    let Some((model, _, count)) = shard(&stem) else {
+        return size(first);
+    };
+    let nth = |n| first.with_file_name(format!("{model}-{n:05}-of-{count:05}.gguf"));
+    (1..=count).map(|n| size(&nth(n))).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

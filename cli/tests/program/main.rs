@@ -2,6 +2,7 @@
 
 #[path = "../support/certificate.rs"]
 mod certificate;
+mod faults;
 mod serve;
 #[path = "../support/mod.rs"]
 mod support;

@@ -10,20 +10,27 @@ use serde_json::Value;
 use crate::support::{interrupt, says};
 use crate::{ends_within, fails, spawn_with};
 
-/// A server that runs.
-struct Server {
-    child: Child,
+/// A server that runs; killed where a test does not stop it.
+pub struct Server {
+    pub child: Child,
     said: BufReader<ChildStdout>,
     /// Where it listens first.
-    addr: String,
+    pub addr: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may have ended
+        let _ = self.child.wait();
+    }
 }
 
 impl Server {
-    fn start(args: &[&str]) -> Self {
+    pub fn start(args: &[&str]) -> Self {
         Self::start_with(args, &[])
     }
 
-    fn start_with(args: &[&str], variables: &[(&str, &str)]) -> Self {
+    pub fn start_with(args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = spawn_with(&[&["serve", "--port", "0"], args].concat(), variables);
         let mut server = Self {
             said: BufReader::new(child.stdout.take().unwrap()),
@@ -35,7 +42,7 @@ impl Server {
     }
 
     /// Where it listens, too, as the next line says.
-    fn next_address(&mut self) -> String {
+    pub fn next_address(&mut self) -> String {
         let mut line = String::new();
         self.said.read_line(&mut line).unwrap();
         let (_, addr) = line.trim().split_once("://").unwrap_or_else(|| panic!("{line:?}"));
@@ -43,20 +50,27 @@ impl Server {
     }
 
     /// A connection on which a request has been sent.
-    fn send(&self, request: &str, body: &str) -> TcpStream {
+    pub fn send(&self, request: &str, body: &str) -> TcpStream {
         let mut socket = TcpStream::connect(&self.addr).unwrap();
         socket.write_all(head(request, body).as_bytes()).unwrap();
         socket
     }
 
-    fn call(&self, request: &str, body: &str) -> String {
+    pub fn call(&self, request: &str, body: &str) -> String {
         let mut answer = String::new();
         self.send(request, body).read_to_string(&mut answer).unwrap();
         answer
     }
 
+    /// Nobody reads its standard output any more.
+    #[cfg(unix)]
+    pub fn close_output(&mut self) {
+        let (reader, _) = std::io::pipe().unwrap();
+        self.said = BufReader::new(ChildStdout::from(std::os::fd::OwnedFd::from(reader)));
+    }
+
     /// Waits for its end, which must be a good one; returns what it has said on standard error.
-    fn ended(mut self) -> String {
+    pub fn ended(mut self) -> String {
         assert_eq!(ends_within(&mut self.child, Duration::from_secs(10)), Some(0));
         let mut said = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
@@ -64,14 +78,14 @@ impl Server {
     }
 
     /// Stops it with Ctrl-C.
-    fn stop(self) -> String {
+    pub fn stop(self) -> String {
         interrupt(&self.child);
         self.ended()
     }
 }
 
 /// A whole request, after whose answer the connection ends.
-fn head(request: &str, body: &str) -> String {
+pub fn head(request: &str, body: &str) -> String {
     format!(
         "{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
@@ -79,7 +93,7 @@ fn head(request: &str, body: &str) -> String {
 }
 
 /// An answer that takes a while.
-const LONG: &str = r#"{"stream":true,"ignore_eos":true,"max_tokens":300,"prompt":"Once"}"#;
+pub const LONG: &str = r#"{"stream":true,"ignore_eos":true,"max_tokens":300,"prompt":"Once"}"#;
 
 #[test]
 fn a_port_in_use_is_named_with_the_way_out() {

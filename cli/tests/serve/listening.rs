@@ -20,7 +20,7 @@ use crate::serve::address::Surface;
 use crate::serve::{AppState, Settings, serve_all, start};
 use crate::support::{Scripted, Server, greeting};
 
-fn args(options: &[&str]) -> ServeArgs {
+pub fn args(options: &[&str]) -> ServeArgs {
     let line = [&["turboquant", "serve"], options]
         .concat()
         .into_iter()

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
+use crate::commands::serve::body::BodyLimit;
 use crate::commands::serve::error::ApiError;
 use crate::commands::serve::observe::access;
 use crate::commands::serve::state::AppState;
@@ -65,6 +66,7 @@ pub fn app(state: AppState) -> Router {
         .layer(middleware::from_fn(load_notice::tell))
         .layer(middleware::from_fn_with_state(state.clone(), doors::refuse))
         .layer(DefaultBodyLimit::max(state.settings.body_limit))
+        .layer(Extension(BodyLimit(state.settings.body_limit)))
         .layer(middleware::from_fn_with_state(state.clone(), require_key))
         .layer(middleware::from_fn_with_state(state.clone(), require_known_caller))
         .layer(CatchPanicLayer::custom(access::panicked))
@@ -104,6 +106,10 @@ async fn require_known_caller(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
+    // two names are for two readers: one of them would be deceived (RFC 9112, 3.2)
+    if request.headers().get_all(header::HOST).iter().nth(1).is_some() {
+        return Err(ApiError::invalid("a request has one Host header"));
+    }
     let host = host(request.headers(), request.uri());
     if !state.settings.host_check.allow(host) {
         let message = "this server answers to local host names only";
@@ -122,12 +128,11 @@ async fn require_known_caller(
     Ok(next.run(request).await)
 }
 
-/// The name the caller used: a header in HTTP/1, a part of the address in HTTP/2.
+/// The name the caller used: a part of the address in HTTP/2 and in HTTP/1's absolute form, where it counts and the header does
+/// not (RFC 9112, 3.2.2), else a header.
 fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
-    match headers.get(header::HOST) {
-        Some(host) => Some(host.to_str().unwrap_or("")),
-        None => uri.authority().map(|authority| authority.as_str()),
-    }
+    let named = uri.authority().map(|authority| authority.as_str());
+    named.or_else(|| headers.get(header::HOST).map(|host| host.to_str().unwrap_or("")))
 }
 
 fn cors(state: AppState) -> CorsLayer {

@@ -8,22 +8,32 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
 use crate::commands::serve::error::ApiError;
+use crate::commands::serve::paced::TooSlow;
 
 /// The body of a request. The content type is not looked at: `curl -d` sends the wrong one.
 #[derive(Clone, Debug)]
 pub struct Body(pub Map<String, Value>);
+
+/// The most bytes that a body may have, an extension of requests.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimit(pub usize);
 
 /// A body of any shape.
 struct Json(Value);
 
 impl Json {
     async fn from_request<S: Send + Sync>(request: Request, state: &S) -> Result<Self, ApiError> {
+        let too_large = || ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large");
+        // what is announced need not be read to be refused
+        if let Some(BodyLimit(limit)) = request.extensions().get()
+            && request.body().size_hint().lower() > *limit as u64
+        {
+            return Err(too_large());
+        }
         let bytes = Bytes::from_request(request, state)
             .await
             .map_err(|rejection| match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => {
-                    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large")
-                }
+                StatusCode::PAYLOAD_TOO_LARGE => too_large(),
                 _ if timed_out(&rejection) => {
                     ApiError::new(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive in time")
                 }
@@ -84,7 +94,7 @@ impl<S: Send + Sync> FromRequest<S> for OptionalBody {
 fn timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.is::<tower_http::timeout::TimeoutError>() {
+        if error.is::<TooSlow>() {
             return true;
         }
         cause = error.source();

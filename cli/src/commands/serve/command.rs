@@ -3,6 +3,7 @@
 use crate::args::ServeArgs;
 use crate::commands::serve::defaults::{Defaults, chat_template};
 use crate::commands::serve::engine::Engine;
+use crate::commands::serve::listen::file_size_limit_as_error;
 use crate::commands::serve::on_offer::{OnOffer, limits};
 use crate::commands::serve::{AppState, interrupted, serve_all, start};
 use crate::console;
@@ -31,6 +32,7 @@ pub fn run(args: &ServeArgs, origin: &Origin) -> Result<ExitCode> {
     settings.loras = LoraFiles::from(&args.lora);
     settings.asked.kept_back = args.pool.gpu_overhead;
     let defaults = Defaults::new(args)?;
+    llama_turboquant::Backend::init()?.explain_faults()?;
     let server_settings = start::settings(args)?;
     let connections = start::connections(&args.listen)?;
     let limits = limits(args, &origin.models)?;
@@ -47,6 +49,7 @@ pub fn run(args: &ServeArgs, origin: &Origin) -> Result<ExitCode> {
         let scheme = if connections.tls.is_some() { "https" } else { "http" };
         let addrs: Vec<SocketAddr> = sockets.iter().map(|socket| socket.addr).collect();
         let listeners = sockets.into_iter().map(|socket| socket.listener).collect();
+        let _limits = file_size_limit_as_error()?;
         let signal = interrupted();
         tokio::pin!(signal);
 
@@ -130,7 +133,7 @@ fn announce(engine: &Engine, scheme: &str, addrs: &[SocketAddr]) {
         console::say!("{loaded}");
     }
     for addr in addrs {
-        println!("listening on {scheme}://{addr}");
+        console::out(format_args!("listening on {scheme}://{addr}"));
         if console::is_json() {
             tracing::info!(address = %format_args!("{scheme}://{addr}"), "listening");
         }

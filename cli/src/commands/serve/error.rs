@@ -174,6 +174,12 @@ impl From<BackendError> for ApiError {
             }
             BackendError::NotSupported(message) => Self::new(StatusCode::NOT_IMPLEMENTED, message).never_retry(),
             BackendError::Unavailable(message) => Self::new(StatusCode::SERVICE_UNAVAILABLE, message).never_retry(),
+            BackendError::NoRoom { message, detail } => {
+                tracing::warn!("{detail}");
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, message)
+                    .code("insufficient_storage")
+                    .never_retry()
+            }
             BackendError::Internal { message, detail } => {
                 tracing::error!(%detail, "{message}");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)

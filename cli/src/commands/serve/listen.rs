@@ -1,25 +1,33 @@
 //! Sockets and signals.
 
 use crate::console;
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::{BoxError, Router};
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
-use tower_http::timeout::RequestBodyTimeoutLayer;
+use tower::ServiceExt;
 
+use crate::commands::serve::activity::{Activity, Closed, Noted, Patience};
 use crate::commands::serve::app::app;
+use crate::commands::serve::crowd::Crowd;
+use crate::commands::serve::paced::Paced;
 use crate::commands::serve::state::AppState;
+use crate::commands::serve::wire::{OverTcp, Wire};
 use crate::interrupt::INTERRUPTED;
 
 /// How long open connections may take to end after the jobs were cancelled.
@@ -34,15 +42,30 @@ const HEAD_LIMIT: usize = 64 << 10;
 /// What a failure to accept waits for: usually the process has too many open files, and some are about to close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often such failures are told.
+const ACCEPT_NOTICE: Duration = Duration::from_secs(60);
+
+/// When a silent peer is asked whether it is still there, and how often until it counts as gone.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
+
 /// How connections are served.
 #[derive(Clone)]
 pub struct Connections {
     /// Turns connections into encrypted ones; None: plain HTTP.
     pub tls: Option<TlsAcceptor>,
-    /// How long a client may take to go on with a request it has begun to send.
+    /// How long a client may take to go on with a request it has begun to send, and to take a part of its answer.
     pub timeout: Duration,
-    /// Connections at once, on all sockets together; more wait to be accepted.
-    pub limit: Arc<Semaphore>,
+    /// Connections at once, on all sockets together; more wait.
+    pub crowd: Arc<Crowd>,
+}
+
+impl Connections {
+    fn patience(&self) -> Patience {
+        Patience {
+            head: self.timeout.min(HEAD_TIMEOUT),
+            answer: self.timeout,
+        }
+    }
 }
 
 impl Default for Connections {
@@ -50,7 +73,7 @@ impl Default for Connections {
         Self {
             tls: None,
             timeout: Duration::from_secs(60),
-            limit: Arc::new(Semaphore::new(1024)),
+            crowd: Crowd::new(1024),
         }
     }
 }
@@ -92,7 +115,7 @@ pub async fn serve_all(
         let addr = listener.local_addr().context("cannot read the address of the socket")?;
         let state = state.clone().for_socket(addr.ip().is_loopback());
         let stop = state.closing();
-        let router = app(state).layer(RequestBodyTimeoutLayer::new(connections.timeout));
+        let router = app(state);
         accepting.push(accept(listener, router, connections.clone(), &graceful, stop));
     }
     let accepting = futures::future::join_all(accepting);
@@ -115,48 +138,78 @@ async fn accept(
     graceful: &GracefulShutdown,
     mut stop: watch::Receiver<bool>,
 ) {
-    let builder = builder(connections.timeout);
+    let service = Service {
+        builder: builder(connections.patience()),
+        router,
+        patience: connections.patience(),
+        tls: connections.tls,
+    };
+    let mut refused = Refused::default();
     loop {
-        // The permit comes first: what cannot be served stays in the system's queue.
         let next = async {
-            let permit = Arc::clone(&connections.limit).acquire_owned().await.ok();
-            (permit, listener.accept().await)
+            let (socket, peer) = listener.accept().await?;
+            Ok((socket, peer, connections.crowd.place().await))
         };
-        let (permit, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             next = next => next,
             // an error means that the state is gone, and with it everything to serve
             _ = stop.wait_for(|closing| *closing) => return,
         };
-        let (socket, peer) = match accepted {
-            Ok(accepted) => accepted,
+        let (socket, peer, place) = match accepted {
+            Ok((socket, peer, Some(place))) => (socket, peer, place),
+            Ok((.., None)) => return,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                refused.note(&error);
+                connections.crowd.send_one_away();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let (builder, router, watcher, tls) = (
-            builder.clone(),
-            router.clone(),
-            graceful.watcher(),
-            connections.tls.clone(),
-        );
+        let (service, watcher) = (service.clone(), graceful.watcher());
+        let activity = Activity::new();
+        let member = connections.crowd.join(&activity, place);
         tokio::spawn(async move {
-            if let Err(error) = serve_connection(socket, tls, &builder, router, watcher).await {
+            let ended = tokio::select! {
+                ended = service.serve(socket, &activity, watcher) => ended,
+                () = activity.crowded_out() => Err(Closed::Crowded.to_string()),
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%peer, error, "a connection ended early");
             }
-            drop(permit);
+            drop(member);
         });
     }
 }
 
+/// Connections that could not be accepted, told once a minute.
+#[derive(Default)]
+struct Refused {
+    count: u64,
+    told: Option<Instant>,
+}
+
+impl Refused {
+    fn note(&mut self, error: &std::io::Error) {
+        self.count += 1;
+        if self.told.is_none_or(|told| told.elapsed() >= ACCEPT_NOTICE) {
+            self.told = Some(Instant::now());
+            tracing::warn!(
+                %error,
+                attempts = self.count,
+                "cannot accept a connection; those that are served go on, idle ones are closed. Where too many files are open, \
+                 raise the limit (`ulimit -n`, LimitNOFILE= in a service file) or lower --max-connections"
+            );
+        }
+    }
+}
+
 /// A server of HTTP/1.1 and HTTP/2 that does not wait for ever, nor read without end.
-fn builder(timeout: Duration) -> Builder<TokioExecutor> {
+fn builder(patience: Patience) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(timeout.min(HEAD_TIMEOUT))
+        .header_read_timeout(patience.head)
         .max_buf_size(HEAD_LIMIT);
     builder
         .http2()
@@ -166,38 +219,85 @@ fn builder(timeout: Duration) -> Builder<TokioExecutor> {
     builder
 }
 
-async fn serve_connection(
-    socket: TcpStream,
-    tls: Option<TlsAcceptor>,
-    builder: &Builder<TokioExecutor>,
+/// What a connection is served with.
+#[derive(Clone)]
+struct Service {
+    builder: Builder<TokioExecutor>,
     router: Router,
-    watcher: Watcher,
-) -> Result<(), String> {
+    patience: Patience,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Service {
+    async fn serve(self, socket: TcpStream, activity: &Arc<Activity>, watcher: Watcher) -> Result<(), String> {
+        prepare(&socket);
+        match self.tls.clone() {
+            None => self.speak(socket, activity, watcher).await,
+            Some(tls) => {
+                let handshake = tokio::time::timeout(self.patience.head, tls.accept(socket));
+                let socket = handshake.await.map_err(|_| "the TLS handshake took too long")?;
+                let socket = socket.map_err(|error| format!("TLS handshake: {error}"))?;
+                self.speak(socket, activity, watcher).await
+            }
+        }
+    }
+
+    async fn speak<S: OverTcp>(self, stream: S, activity: &Arc<Activity>, watcher: Watcher) -> Result<(), String> {
+        let mut wire = Wire::new(stream);
+        let (router, noted, timeout) = (self.router, Arc::clone(activity), self.patience.answer);
+        let service = tower::service_fn(move |request: Request<Incoming>| {
+            let answer = noted.begin();
+            let request = request.map(|body| Body::new(Paced::new(body, timeout)));
+            let response = router.clone().oneshot(request);
+            async move {
+                let response = response.await?;
+                Ok::<_, Infallible>(response.map(|body| Noted::new(body, answer)))
+            }
+        });
+        let service = TowerToHyperService::new(service);
+        let connection = self
+            .builder
+            .serve_connection_with_upgrades(TokioIo::new(wire.clone()), service);
+        let ended = tokio::select! {
+            ended = watcher.watch(connection.into_owned()) => ended,
+            closed = activity.watch(&wire, self.patience) => Err(closed.into()),
+        };
+        // hyper's words for a head that takes too long, and ours for what comes before it
+        let late = |error: &BoxError| match (error.downcast_ref::<hyper::Error>(), error.downcast_ref::<Closed>()) {
+            (Some(error), _) => error.is_timeout(),
+            (_, closed) => closed == Some(&Closed::Idle),
+        };
+        if ended.as_ref().is_err_and(late) {
+            wire.say_timed_out().await;
+        }
+        let lost = |error: &BoxError| matches!(error.downcast_ref(), Some(Closed::Stalled | Closed::Gone));
+        if !ended.as_ref().is_err_and(lost) {
+            wire.close().await;
+        }
+        ended.map_err(|error| error.to_string())
+    }
+}
+
+/// Sets what the system does on its own.
+fn prepare(socket: &TcpStream) {
     // Without this, a small event may wait for the client to acknowledge the one before.
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    match tls {
-        None => speak(socket, builder, router, watcher).await,
-        Some(tls) => {
-            let handshake = tokio::time::timeout(HEAD_TIMEOUT, tls.accept(socket));
-            let socket = handshake.await.map_err(|_| "the TLS handshake took too long")?;
-            let socket = socket.map_err(|error| format!("TLS handshake: {error}"))?;
-            speak(socket, builder, router, watcher).await
-        }
+    // A client that has vanished, machine and all, says nothing; its system is asked.
+    let (time, interval, retries) = KEEPALIVE;
+    let keepalive = TcpKeepalive::new().with_time(time).with_interval(interval);
+    #[cfg(unix)]
+    let keepalive = keepalive.with_retries(retries);
+    let socket = SockRef::from(socket);
+    if let Err(error) = socket.set_tcp_keepalive(&keepalive) {
+        tracing::debug!(%error, "cannot set SO_KEEPALIVE");
     }
-}
-
-async fn speak<S>(socket: S, builder: &Builder<TokioExecutor>, router: Router, watcher: Watcher) -> Result<(), String>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let service = TowerToHyperService::new(router);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(socket), service);
-    watcher
-        .watch(connection.into_owned())
-        .await
-        .map_err(|error| error.to_string())
+    // The same for one that does not acknowledge what was sent.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket.set_tcp_user_timeout(Some(time + interval * retries)) {
+        tracing::debug!(%error, "cannot set TCP_USER_TIMEOUT");
+    }
 }
 
 /// Takes the address, says so, and serves until `shutdown`.
@@ -211,7 +311,27 @@ pub async fn listen(
     serve(listener, state, shutdown).await
 }
 
-/// Completes on the first Ctrl-C or SIGTERM; a second one ends the process with exit code 130.
+/// As long as the result lives, a file that grows beyond the limit of this process (RLIMIT_FSIZE) is an error of whoever writes
+/// it, as a full disk is, and not the end of the server by SIGXFSZ.
+///
+/// # Errors
+/// If the system refuses the handler.
+#[cfg(unix)]
+pub fn file_size_limit_as_error() -> std::io::Result<tokio::signal::unix::Signal> {
+    use tokio::signal::unix::{SignalKind, signal};
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))
+}
+
+/// There is no such limit.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub fn file_size_limit_as_error() -> std::io::Result<()> {
+    Ok(())
+}
+
+/// Completes on the first Ctrl-C, SIGTERM or SIGHUP; a second one ends the process with exit code 130.
 pub async fn interrupted() {
     stop_signal(signal(), signal, || std::process::exit(INTERRUPTED.into())).await;
 }
@@ -233,15 +353,38 @@ async fn stop_signal<F>(
     });
 }
 
+/// Whether whoever started this process wants it to outlive its terminal (`nohup`): a handler would undo that. Where the system
+/// does not say, SIGHUP is left as it is.
+#[cfg(unix)]
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let bit = 1 << (rustix::process::Signal::HUP.as_raw() - 1);
+    ignored.is_none_or(|mask| mask & bit != 0)
+}
+
 async fn signal() {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
         if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            let mut hangup = if hangup_is_ignored() {
+                None
+            } else {
+                signal(SignalKind::hangup()).ok()
+            };
+            let hangup = async {
+                match &mut hangup {
+                    Some(hangup) => hangup.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 _ = interrupt => {}
                 _ = terminate.recv() => {}
+                _ = hangup => {}
             }
             return;
         }

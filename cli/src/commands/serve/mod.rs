@@ -10,6 +10,7 @@
 //! reads requests into jobs and implements [`stream::Dialect`].
 
 pub mod access;
+pub mod activity;
 pub mod address;
 pub mod anthropic;
 pub mod app;
@@ -17,6 +18,7 @@ pub mod backend;
 pub mod body;
 pub mod choices;
 pub mod command;
+pub mod crowd;
 pub mod defaults;
 pub mod doors;
 pub mod engine;
@@ -33,6 +35,7 @@ pub mod ollama_store;
 pub mod on_offer;
 pub mod openai;
 pub mod openapi;
+pub mod paced;
 pub mod responses;
 pub mod routes;
 pub mod sse;
@@ -40,6 +43,7 @@ pub mod start;
 pub mod state;
 pub mod stream;
 pub mod tls;
+pub mod wire;
 
 pub use app::app;
 pub use listen::{Connections, bind, interrupted, listen, serve, serve_all};

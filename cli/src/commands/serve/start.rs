@@ -2,17 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::net::{TcpListener, lookup_host};
-use tokio::sync::Semaphore;
 
 use crate::args::serve::{ListenArgs, ServeArgs};
 use crate::commands::serve::Settings;
 use crate::commands::serve::access::{api_keys, origins};
 use crate::commands::serve::address::{Address, Surface, addresses};
+use crate::commands::serve::crowd::Crowd;
 use crate::commands::serve::listen::Connections;
 use crate::commands::serve::tls;
 
@@ -49,8 +48,45 @@ pub fn connections(args: &ListenArgs) -> Result<Connections> {
     Ok(Connections {
         tls: files.map(|(key, cert)| tls::acceptor(key, cert)).transpose()?,
         timeout: Duration::from_secs(args.timeout),
-        limit: Arc::new(Semaphore::new(args.max_connections as usize)),
+        crowd: Crowd::new(places(args.max_connections as usize, open_files())),
     })
+}
+
+/// Files that a server has open besides its connections: models in shards, downloads, logs, sockets that listen.
+pub const OTHER_FILES: u64 = 64;
+
+/// Raises this process' limit of open files to the highest that it may have, and returns it; None: there is none.
+fn open_files() -> Option<u64> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit {
+            current: limit.maximum,
+            ..limit
+        };
+        // macOS says that there is no limit, and has one
+        match limit.current == limit.maximum || setrlimit(Resource::Nofile, raised).is_ok() {
+            true => limit.maximum,
+            false => limit.current,
+        }
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+/// The connections that can be served at once; fewer than asked for where the system does not let so many files be open.
+fn places(asked: usize, open_files: Option<u64>) -> usize {
+    let most = open_files.map_or(u64::MAX, |files| files.saturating_sub(OTHER_FILES).max(1));
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    if asked > most {
+        tracing::warn!(
+            "this process may have {} files open, so at most {most} connections are served at once, not the {asked} of \
+             --max-connections; raise the limit (`ulimit -Hn`, LimitNOFILE= in a service file) or lower --max-connections",
+            open_files.unwrap_or_default(),
+        );
+    }
+    asked.min(most)
 }
 
 /// A socket and whose clients look for it.
@@ -151,4 +187,17 @@ pub fn warnings(settings: &Settings, sockets: &[Socket], tls: bool) -> Vec<Strin
         );
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_no_more_places_than_the_system_lets_files_be_open() {
+        assert_eq!(places(1024, None), 1024);
+        assert_eq!(places(1024, Some(4096)), 1024);
+        assert_eq!(places(1024, Some(256)), 256 - OTHER_FILES as usize);
+        assert_eq!(places(1024, Some(10)), 1);
+    }
 }

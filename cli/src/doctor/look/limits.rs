@@ -6,11 +6,10 @@ use llama_turboquant::machine::Fact;
 #[cfg(unix)]
 pub(super) fn look() -> Limits {
     use rustix::process::{Resource, getrlimit};
-    // the soft limit is the one that counts
-    let limit = |resource| Fact::Known(getrlimit(resource).current);
     Limits {
-        open_files: limit(Resource::Nofile),
-        locked_memory: limit(Resource::Memlock),
+        // the soft limit is the one that counts, and `serve` raises it to the hard one
+        open_files: Fact::Known(getrlimit(Resource::Nofile).maximum),
+        locked_memory: Fact::Known(getrlimit(Resource::Memlock).current),
     }
 }
 

@@ -212,6 +212,14 @@ pub enum BackendError {
     /// The engine will not serve again without help, or is shutting down.
     #[error("{0}")]
     Unavailable(String),
+    /// A disk is full.
+    #[error("{message}: {detail}")]
+    NoRoom {
+        /// For the caller: what was not written, and how much room it takes.
+        message: String,
+        /// For the log: where.
+        detail: String,
+    },
     /// Something broke that is not the caller's doing.
     #[error("{message}: {detail}")]
     Internal {

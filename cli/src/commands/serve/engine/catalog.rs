@@ -1,13 +1,13 @@
 //! Models that are known from the start, when there is no folder of them.
 
 use crate::embedded;
-use crate::store::{Catalog, Entry, shard};
+use crate::store::{Catalog, Entry, total_size};
 use anyhow::Result;
 use serde_json::Map;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
-/// Entries that are known from the start and stay.
+/// Entries that are known from the start and stay; their files may change.
 pub struct FixedCatalog(Vec<Entry>);
 
 impl FixedCatalog {
@@ -20,7 +20,7 @@ impl FixedCatalog {
 
 impl Catalog for FixedCatalog {
     fn entries(&self) -> Result<Vec<Entry>> {
-        Ok(self.0.clone())
+        Ok(self.0.iter().map(Entry::as_it_is).collect())
     }
 }
 
@@ -45,17 +45,6 @@ pub fn named(name: &str, file: Option<PathBuf>) -> Entry {
         parameters: Map::new(),
         license: None,
     }
-}
-
-/// Bytes of a file and of the shards that go with it; 0 for a file that is not there.
-fn total_size(first: &Path) -> u64 {
-    let size = |path: &Path| path.metadata().map_or(0, |head| head.len());
-    let stem = first.file_stem().unwrap_or_default().to_string_lossy();
-    let Some((model, _, count)) = shard(&stem) else {
-        return size(first);
-    };
-    let nth = |n| first.with_file_name(format!("{model}-{n:05}-of-{count:05}.gguf"));
-    (1..=count).map(|n| size(&nth(n))).sum()
 }
 
 #[cfg(test)]

@@ -95,7 +95,9 @@ impl Heads {
 /// The engine's words without the path: clients are told, and the path is not theirs.
 pub(super) fn reason(error: &anyhow::Error) -> String {
     match error.downcast_ref() {
-        Some(Error::Load { path, reason }) => reason.replace(&path.display().to_string(), "its file"),
+        Some(Error::Load { path, reason }) => reason
+            .replace(&path.display().to_string(), "its file")
+            .replace("std::bad_alloc", "the system gives no more memory"),
         Some(Error::LoadLora { path, reason }) => {
             let file = path.file_name().unwrap_or(path.as_os_str()).display();
             format!("its LoRA adapter `{file}`: {reason}")

@@ -123,11 +123,11 @@ impl Pool {
         let projector = projector
             .transpose()
             .map_err(|error| not_loaded(&entry.name, &error.into()))?;
-        let mut auto =
-            Auto::open(&settings, projector.as_ref().map_or(0, ProjectorPlan::bytes)).map_err(unsupported)?;
+        let mut auto = Auto::open(&settings, projector.as_ref().map_or(0, ProjectorPlan::bytes))
+            .map_err(|error| refused_by_engine(&entry.name, error))?;
         let machine = Machine::detect().map_err(|error| not_loaded(&entry.name, &error.into()))?;
         let decision = self.settle(&mut auto, &mut settings, &machine, entry, demand)?;
-        let plan = Plan::new(&mut auto, &settings, &machine).map_err(unsupported)?;
+        let plan = Plan::new(&mut auto, &settings, &machine).map_err(|error| refused_by_engine(&entry.name, error))?;
         drop(auto);
         let available = (self.limits.available)();
         let most = available.map(|available| available.saturating_add(self.lock().occupied()));
@@ -192,7 +192,7 @@ impl Pool {
                 BackendError::invalid(format!("model '{}' cannot be loaded {demand}: {advice}", entry.name))
             }
             Refused::NoFit(other) => BackendError::invalid(format!("model '{}': {other}", entry.name)),
-            Refused::Engine(error) => unsupported(error),
+            Refused::Engine(error) => refused_by_engine(&entry.name, error),
         })
     }
 
@@ -309,6 +309,17 @@ fn too_large(entry: &Entry, demand: &Demand, plan: &Plan, available: Option<u64>
 /// A cache that was asked for and does not work is the request's mistake.
 pub(super) fn unsupported(error: Error) -> BackendError {
     BackendError::invalid(error.to_string())
+}
+
+/// What was asked for does not work, which is the request's mistake, or the engine failed before it knew, which is not: there
+/// was no memory even for the plan.
+fn refused_by_engine(name: &str, error: Error) -> BackendError {
+    match error {
+        Error::Load { .. } | Error::Engine(_) | Error::OutOfMemory { .. } | Error::Io(_) => {
+            not_loaded(name, &error.into())
+        }
+        error => unsupported(error),
+    }
 }
 
 fn given_up(name: &str) -> BackendError {

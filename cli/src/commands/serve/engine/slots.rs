@@ -141,12 +141,27 @@ fn refused(error: SlotError, action: &SlotAction) -> BackendError {
         SlotError::Failed(Error::Io(io)) if io.kind() == ErrorKind::NotFound => {
             about(format!("there is no saved slot `{name}`"))
         }
+        SlotError::Failed(error @ Error::DiskFull { .. }) => full(name, error),
         SlotError::Failed(Error::Io(io)) => BackendError::internal(
             format!("the saved slot `{name}` cannot be read or written"),
             io.to_string(),
         ),
         SlotError::Failed(error) => about(format!("`{name}` cannot be used: {error}")),
         other => plain(other),
+    }
+}
+
+fn full(name: &str, error: Error) -> BackendError {
+    let need = match error {
+        Error::DiskFull { need, .. } => need,
+        _ => 0,
+    };
+    BackendError::NoRoom {
+        message: format!(
+            "the saved slot `{name}` was not written: its disk is full, and it takes {need} bytes; make room for them and save it \
+             again"
+        ),
+        detail: error.to_string(),
     }
 }
 

@@ -35,6 +35,17 @@ impl Failure {
         )
     }
 
+    /// 507; the error has paths of this machine, and goes into the log.
+    fn full(error: &store::Error, room: &str) -> Self {
+        tracing::warn!("{error}");
+        Self::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            format!(
+                "the disk of the models folder is full: {room}; make room and try again, what has come so far is kept"
+            ),
+        )
+    }
+
     /// The body; also the last line of a stream that breaks off.
     pub fn body(&self) -> Value {
         json!({ "error": self.message })
@@ -62,20 +73,15 @@ impl From<store::Error> for Failure {
             | store::Error::Invalid(_)
             | store::Error::Digest { .. } => StatusCode::BAD_REQUEST,
             store::Error::NotSupported(_) => StatusCode::NOT_IMPLEMENTED,
-            store::Error::DiskFull { .. } => {
-                // with paths of this machine: for its log
-                tracing::warn!("{error}");
-                return Self::new(
-                    StatusCode::INSUFFICIENT_STORAGE,
-                    "the disk of the models folder is full",
-                );
+            store::Error::DiskFull { need, free, .. } => {
+                let room = format!("{need} more bytes are needed, and {free} are free");
+                return Self::full(&error, &room);
             }
-            store::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-                tracing::warn!("{error}");
-                return Self::new(
-                    StatusCode::INSUFFICIENT_STORAGE,
-                    "the disk of the models folder is full",
-                );
+            store::Error::NoRoom { need, .. } => {
+                return Self::full(&error, &format!("{need} more bytes are needed"));
+            }
+            store::Error::Io { source, .. } if store::is_full(source) => {
+                return Self::full(&error, "a few more bytes are needed");
             }
             store::Error::Io { .. } => return Self::internal(&error),
         };
