@@ -34,12 +34,14 @@ pub mod on_offer;
 pub mod openai;
 pub mod openapi;
 pub mod responses;
+pub mod results;
 pub mod routes;
 pub mod sse;
 pub mod start;
 pub mod state;
 pub mod stream;
 pub mod tls;
+pub mod web;
 
 pub use app::app;
 pub use listen::{Connections, bind, interrupted, listen, serve, serve_all};
