@@ -309,6 +309,8 @@ function welcome() {
 }
 
 function drawControls() {
+  // a button that vanishes must not take the focus with it
+  if (!running && document.activeElement === $("stop")) $("message").focus();
   show($("send"), !running);
   show($("stop"), running !== null);
 }

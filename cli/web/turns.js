@@ -122,7 +122,7 @@ function actions(turn, act, node) {
   const button = (label, call, what) => h("button", { type: "button", class: "quiet", "aria-label": what, onclick: call }, label);
   const copying = (event) => copy(turn.content, event.currentTarget);
   if (turn.role === "user") return [button("Edit", () => editor(turn, act, node), "Edit this message"), button("Copy", copying, "Copy this message")];
-  if (turn.role === "assistant") return [button("Retry", () => act.retry(turn), "Answer again"), button("Copy", copying, "Copy this answer")];
+  if (turn.role === "assistant") return [button("Retry", () => act.retry(turn), "Retry this answer"), button("Copy", copying, "Copy this answer")];
   return [];
 }
 
