@@ -336,7 +336,7 @@ function drawMeter() {
   const parts = [`${count(used)} of ${count(limit)} tokens`];
   const { bytes_per_token: each, bytes_per_token_f16: plain } = props.kv ?? {};
   if (each) parts.push(`KV ${bytes(used * each)}`);
-  if (each && plain) parts.push(`f16: ${bytes(used * plain)}, ${(plain / each).toFixed(1)}×`);
+  if (each && plain) parts.push(`f16 would take ${bytes(used * plain)} (${(plain / each).toFixed(1)}×)`);
   const shown = parts.join(" · ");
   text.textContent = shown;
   meter.setAttribute("aria-valuetext", shown);

@@ -26,7 +26,10 @@ export function rate(n) {
 
 export function number(n) {
   if (n === null || n === undefined) return "–";
-  if (typeof n !== "number") return String(n);
+  // an interval, or an estimate with its error
+  if (typeof n.estimate === "number") return `${number(n.estimate)} [${number(n.low)}, ${number(n.high)}]`;
+  if (typeof n.value === "number") return `${number(n.value)} ± ${number(n.error)}`;
+  if (typeof n !== "number") return typeof n === "object" ? JSON.stringify(n) : String(n);
   if (Number.isInteger(n)) return count(n);
   return Math.abs(n) >= 0.001 && Math.abs(n) < 1e6 ? String(Number(n.toPrecision(4))) : n.toExponential(2);
 }

@@ -36,7 +36,9 @@ export class Plot {
       let path = "";
       let down = false;
       points.forEach((value, i) => {
-        if (value !== null) path += `${down ? "L" : "M"}${x(i, points.length).toFixed(1)} ${y(value).toFixed(1)}`;
+        // a sample between gaps is a dot
+        if (value !== null && !down && (points[i + 1] ?? null) === null) path += `M${x(i, points.length).toFixed(1)} ${y(value).toFixed(1)}h.01`;
+        else if (value !== null) path += `${down ? "L" : "M"}${x(i, points.length).toFixed(1)} ${y(value).toFixed(1)}`;
         down = value !== null;
       });
       line.setAttribute("d", path);

@@ -116,7 +116,7 @@ function generic(results) {
   for (const [name, value] of Object.entries(results ?? {})) {
     if (!Array.isArray(value) || !value.length || !value.every((row) => row && typeof row === "object" && !Array.isArray(row))) continue;
     const columns = [...new Set(value.flatMap((row) => Object.keys(row).filter((key) => plain(row[key]) || isInterval(row[key]))))].slice(0, 10);
-    const cell = (one) => (isInterval(one) ? `${number(one.estimate)} [${number(one.low)}, ${number(one.high)}]` : one === true ? "yes" : one === false ? "no" : number(one));
+    const cell = (one) => (one === true ? "yes" : one === false ? "no" : number(one));
     out.push(h("h4", {}, name), scroll(name, columns, value.slice(0, 100).map((row) => columns.map((key) => cell(row[key])))));
   }
   return out;

@@ -29,12 +29,6 @@ export function readMetrics(document) {
 
 const sum = (metrics, name) => (metrics.get(name) ?? []).reduce((total, sample) => total + sample.value, 0);
 
-/** What a counter grew by in a second. */
-function growth(metrics, name, seconds) {
-  if (!before || seconds <= 0) return null;
-  return Math.max(0, sum(metrics, name) - sum(before.metrics, name)) / seconds;
-}
-
 /** The mean of what a histogram has counted since the last look; null: nothing. */
 function mean(metrics, name) {
   if (!before) return null;
@@ -45,7 +39,7 @@ function mean(metrics, name) {
 function build() {
   plots = {
     memory: new Plot("KV cache in use", bytes, SAMPLES, ["used"]),
-    speed: new Plot("Tokens per second", rate, SAMPLES, ["generated", "prompt"]),
+    speed: new Plot("Tokens written per second", rate, SAMPLES, ["written"]),
     queue: new Plot("Slots at work and queue", count, SAMPLES, ["at work", "waiting"]),
     first: new Plot("Time to first token", (s) => time(1000 * s), SAMPLES, ["mean"]),
   };
@@ -71,34 +65,40 @@ async function look() {
     text("/metrics").then(readMetrics, (error) => void problems.push(error.message)),
     json("/slots").catch((error) => void problems.push(error.message)),
   ]);
-  if (metrics) drawMetrics(metrics);
+  if (metrics) drawMetrics(metrics, slots);
   if (slots) drawSlots(slots);
   const said = problems.length ? problems.join(" ") : `Looked at every ${PAUSE / 1000} s while this is open.`;
   if (note.textContent !== said) note.textContent = said;
   timer = setTimeout(look, PAUSE);
 }
 
-function drawMetrics(metrics) {
+/** Tokens written since the server started: those of answers that have ended, and of those that are being written. */
+function written(metrics, slots) {
+  const running = (slots ?? []).filter((slot) => slot.is_processing);
+  return running.reduce((total, slot) => total + slot.next_token.n_decoded, sum(metrics, "llamacpp:tokens_predicted_total"));
+}
+
+function drawMetrics(metrics, slots) {
   const now = performance.now();
   const seconds = before ? (now - before.at) / 1000 : 0;
   const used = sum(metrics, "turboquant_kv_bytes_used");
   const total = sum(metrics, "turboquant_kv_bytes_total");
   plots.memory.add([used], total, `${bytes(used)} of ${bytes(total)}`);
 
-  const generated = growth(metrics, "llamacpp:tokens_predicted_total", seconds);
-  const prompt = growth(metrics, "llamacpp:prompt_tokens_total", seconds);
-  plots.speed.add([generated, prompt], 10, generated === null ? "…" : `${rate(generated)} tok/s, prompt ${rate(prompt)}`);
+  const tokens = written(metrics, slots);
+  const speed = before && seconds > 0 ? Math.max(0, tokens - before.tokens) / seconds : null;
+  plots.speed.add([speed], 10, speed === null ? "…" : `${rate(speed)} tok/s`);
 
   const busy = sum(metrics, "turboquant_slots_busy");
-  const slots = sum(metrics, "turboquant_slots_total");
+  const all = sum(metrics, "turboquant_slots_total");
   const queued = sum(metrics, "turboquant_queued");
-  plots.queue.add([busy, queued], slots, `${busy} of ${slots} slots, ${queued} waiting`);
+  plots.queue.add([busy, queued], all, `${busy} of ${all} slots, ${queued} waiting`);
 
   const first = mean(metrics, "turboquant_time_to_first_token_seconds");
   const n = sum(metrics, "turboquant_time_to_first_token_seconds_count");
   const overall = n > 0 ? `${time((1000 * sum(metrics, "turboquant_time_to_first_token_seconds_sum")) / n)} on average of ${count(n)}` : "no answers yet";
   plots.first.add([first], 0.05, overall);
-  before = { metrics, at: now };
+  before = { metrics, tokens, at: now };
 
   const of = (name, model) => metrics.get(name)?.find((sample) => sample.labels.model === model)?.value;
   const rows = (metrics.get("turboquant_kv_cache_info") ?? []).map(({ labels: { model, type_k, type_v } }) => [

@@ -50,13 +50,13 @@ function wrongTools(text) {
 export async function edit(settings, defaults) {
   const system = h("textarea", { rows: 4, value: settings.system ?? "", placeholder: "None" });
   const inputs = NUMBERS.map(([name, label, min, max, step]) => {
-    const usual = name === "seed" ? "random" : name === "max_tokens" ? "until the context is full" : defaults?.[name];
+    const usual = name === "seed" ? "random" : name === "max_tokens" ? "no limit" : defaults?.[name];
     const shown = typeof usual === "number" ? String(Number(usual.toPrecision(4))) : usual;
     const props = { type: "number", min, max, step: Number.isInteger(step) ? step : "any", placeholder: shown, value: settings[name] ?? "" };
     return [name, label, h("input", props)];
   });
   const option = (value, label) => h("option", { value }, label);
-  const think = h("select", {}, option("", "As the model does"), option("on", "On"), option("off", "Off"));
+  const think = h("select", {}, option("", "Default"), option("on", "On"), option("off", "Off"));
   think.value = settings.think ?? "";
   const tools = h("textarea", { rows: 4, class: "mono", spellcheck: "false", value: settings.tools ?? "", placeholder: '[{"type": "function", "function": {"name": "weather", "parameters": {…}}}]' });
   tools.addEventListener("input", () => tools.setCustomValidity(wrongTools(tools.value)));
