@@ -88,8 +88,6 @@ for _ in $(seq 600); do
     sleep 0.1
 done
 [[ -n $url ]] || { echo "the server did not listen within a minute" >&2; exit 1; }
-# a model that is loaded, as a person would find it
-curl -sf "$url/models/load" -d '{"model": "turbotiny", "keep_alive": -1}' >/dev/null
 
 code=0
 TURBOQUANT_URL=$url CHROMIUM=$chromium WEB_DIR=${WEB_DIR:+$PWD/$WEB_DIR} timeout 600 node "$work/${SCRIPT:-web.mjs}" 2>"$work/browser.log" | tee "$work/results.txt" || code=${PIPESTATUS[0]}

@@ -16,6 +16,7 @@ let replaced = null; // turns that an edit or another try took the place of
 let changed = () => {};
 
 const MOST_IMAGE = 10 << 20;
+const KEEP_EVERY = 1000; // milliseconds, while an answer is written
 
 export const current = () => talk;
 export const isRunning = () => running !== null;
@@ -24,6 +25,12 @@ export const isRunning = () => running !== null;
 export function open(conversation) {
   stop();
   talk = conversation;
+  // the page was closed while this was written
+  for (const turn of talk.turns.filter((one) => one.running)) {
+    delete turn.running;
+    delete turn.status;
+    turn.stopped = true;
+  }
   replaced = null;
   pictures = [];
   drawPictures();
@@ -87,6 +94,7 @@ async function submit() {
   pictures = [];
   drawPictures();
   draw();
+  keep();
   await answer();
 }
 
@@ -131,6 +139,7 @@ async function write(mine, turn, body) {
   const control = new AbortController();
   running = control;
   const begun = performance.now();
+  let kept = begun;
   let frame = 0;
   const drawSoon = () => {
     frame ||= requestAnimationFrame(() => {
@@ -152,6 +161,10 @@ async function write(mine, turn, body) {
         delete turn.status;
       }
       drawSoon();
+      if (performance.now() - kept > KEEP_EVERY) {
+        kept = performance.now();
+        store.put(mine);
+      }
     }
   } catch (error) {
     if (error.name === "AbortError") turn.stopped = true;

@@ -16,8 +16,9 @@ export class Plot {
     this.value = h("span", { class: "value" });
     this.top = h("span", { class: "top" });
     this.lines = names.map((_, i) => svg("path", { class: `line s${i}` }));
+    this.dots = names.map((_, i) => svg("path", { class: `line dots s${i}` }));
     this.area = svg("path", { class: "area" });
-    this.picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": title }, this.area, this.lines);
+    this.picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": title }, this.area, this.lines, this.dots);
     const legend = names.length > 1 && h("span", { class: "legend" }, names.map((name, i) => h("span", { class: `s${i}` }, name)));
     this.node = h("figure", { class: "plot" }, h("figcaption", {}, h("span", {}, title), this.value), h("div", { class: "frame" }, this.picture, this.top), legend);
   }
@@ -34,14 +35,16 @@ export class Plot {
     this.lines.forEach((line, n) => {
       const points = this.series[n];
       let path = "";
+      let dots = "";
       let down = false;
       points.forEach((value, i) => {
-        // a sample between gaps is a dot
-        if (value !== null && !down && (points[i + 1] ?? null) === null) path += `M${x(i, points.length).toFixed(1)} ${y(value).toFixed(1)}h.01`;
+        // a sample between gaps is a dot: no line leads there
+        if (value !== null && !down && (points[i + 1] ?? null) === null) dots += `M${x(i, points.length).toFixed(1)} ${y(value).toFixed(1)}h.01`;
         else if (value !== null) path += `${down ? "L" : "M"}${x(i, points.length).toFixed(1)} ${y(value).toFixed(1)}`;
         down = value !== null;
       });
       line.setAttribute("d", path);
+      this.dots[n].setAttribute("d", dots);
     });
     const points = this.series[0];
     const whole = points.length > 1 && !points.includes(null);
