@@ -3,6 +3,7 @@
 #   make serve [ARGS="-m model.gguf -c 32768"]   build and serve (the embedded model without -m)
 #   make test                                    everything CI checks
 #   make test-clients                            real clients (Python, npm, crates) against the server; ONLY="python-openai" picks
+#   make test-web                                the web page in headless Chromium (needs Chromium and Node.js)
 #   make build | make lint | make setup
 #   make bench-kernels                           the codec's and the attention kernels' speed and instruction counts here
 #   make test-codec                              the kernels alone: this CPU, and NEON under qemu-user
@@ -18,7 +19,7 @@ CARGO_ENV := . scripts/env.sh;
 CARGO     := $(CARGO_ENV) cargo
 
 .DEFAULT_GOAL := build
-.PHONY: setup build serve test lint test-clients test-codec test-metal sanitize bench-kernels doc
+.PHONY: setup build serve test lint test-clients test-web test-codec test-metal sanitize bench-kernels doc
 
 setup:
 	@scripts/setup.sh
@@ -39,6 +40,7 @@ test: setup lint
 	@scripts/sanitize.sh --quick kernels
 	@scripts/test-metal.sh
 	@$(MAKE) --no-print-directory test-clients
+	@$(MAKE) --no-print-directory test-web
 
 doc: setup
 	@$(CARGO_ENV) RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --features $(FEATURES)
@@ -51,6 +53,9 @@ lint: setup
 test-clients: setup
 	@scripts/setup.sh --clients || true
 	@FEATURES=$(FEATURES) scripts/test-clients.sh
+
+test-web: setup
+	@FEATURES=$(FEATURES) scripts/test-web.sh
 
 test-codec: setup
 	@scripts/test-codec.sh

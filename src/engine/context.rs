@@ -265,6 +265,15 @@ impl Context {
         self.kv.bytes(self.model.meta(), &self.config.shape())
     }
 
+    /// Bytes that a cache of these types would have taken, with all else as it is.
+    ///
+    /// # Errors
+    /// Types that this model cannot have, as [`KvCacheConfig::resolve`].
+    pub fn kv_bytes_with(&self, kv: &KvCacheConfig) -> Result<KvBytes> {
+        let meta = self.model.meta();
+        Ok(kv.resolve(meta)?.bytes(meta, &self.config.shape()))
+    }
+
     /// Cells, all sequences together.
     pub fn n_ctx(&self) -> u32 {
         // SAFETY: `raw` is a live context.

@@ -134,6 +134,14 @@ pub struct ServingArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = true, action = ArgAction::Set, hide_possible_values = true)]
     pub metrics: bool,
+    /// Serve the web page at / to browsers; --no-webui: not. Other clients get the line "Ollama is running" there either way.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value_t = true, action = ArgAction::Set, hide_possible_values = true)]
+    pub webui: bool,
+    /// Folder of records that `bench --output json` and `gate --out` (and the other measuring commands) have written: the
+    /// web page and GET /results show its .json files. Nothing in it is changed, and nothing outside it is read.
+    #[arg(long, value_name = "DIR")]
+    pub results: Option<PathBuf>,
     /// Send reasoning as `reasoning` too, besides `reasoning_content`, for clients of chat completions that read only that.
     #[arg(long)]
     pub reasoning_alias: bool,

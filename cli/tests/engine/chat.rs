@@ -353,6 +353,12 @@ async fn props_show_the_cache_and_the_template_that_are_in_use() {
     assert_eq!((&kv["type_k"], &kv["type_v"]), (&json!("q8_0"), &json!("turbo3")));
     let (bytes, cells) = (kv["bytes_total"].as_f64().unwrap(), kv["cells_total"].as_f64().unwrap());
     assert!(bytes >= cells * kv["bytes_per_token"].as_f64().unwrap() * 0.99, "{kv}");
+    // of 128 values K takes 4 blocks of 34 bytes and V one of 50; in f16 each would take 256
+    let (each, plain) = (
+        kv["bytes_per_token"].as_f64().unwrap(),
+        kv["bytes_per_token_f16"].as_f64().unwrap(),
+    );
+    assert!((plain / each - 512.0 / 186.0).abs() < 0.01, "{kv}");
     let layers = kv["layers"].as_array().unwrap();
     assert!(
         !layers.is_empty() && layers.iter().all(|layer| layer["type_k"] == "q8_0"),

@@ -117,6 +117,11 @@ fn switches_can_be_negated_and_the_last_one_counts() {
     assert!(serve("", &[]).serving.metrics && !serve("--no-metrics", &[]).serving.metrics);
     assert!(serve("--no-metrics --metrics", &[]).serving.metrics);
     assert!(!serve("", &[("LLAMA_ARG_ENDPOINT_METRICS", "0")]).serving.metrics);
+    assert!(
+        serve("", &[]).serving.webui && !serve("--no-webui", &[]).serving.webui && !serve("--no-ui", &[]).serving.webui
+    );
+    assert!(serve("--no-webui --ui", &[]).serving.webui);
+    assert!(!serve("", &[("LLAMA_ARG_UI", "0")]).serving.webui);
     assert!(serve("-nkvo", &[]).model.engine.no_kv_offload);
     assert!(!serve("--kv-offload", &[]).model.engine.no_kv_offload);
     assert!(!serve("--no-cache-prompt", &[]).answers.cache_prompt);
@@ -208,11 +213,22 @@ fn options_about_models_have_their_names_there_and_variables() {
 
 #[test]
 fn flags_for_what_is_so_anyway_are_accepted_and_said() {
-    let origin = parsed("--jinja -fa on --props --cont-batching --no-webui --keep 5", &[]).origin;
+    let origin = parsed(
+        "--jinja -fa on --props --cont-batching --no-context-shift --keep 5",
+        &[],
+    )
+    .origin;
     let names: Vec<&str> = origin.settled.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,
-        ["--jinja", "-fa", "--props", "--cont-batching", "--no-webui", "--keep",]
+        [
+            "--jinja",
+            "-fa",
+            "--props",
+            "--cont-batching",
+            "--no-context-shift",
+            "--keep",
+        ]
     );
     assert!(origin.settled.iter().all(|(_, so)| !so.is_empty()));
 }

@@ -144,13 +144,14 @@ async fn props_show_the_cache_in_use_its_layers_and_what_else_would_run() {
                 device: "CPU".into(),
                 pairs: vec![("turbo4".into(), "turbo4".into())],
             }],
+            kv_bytes_per_token_f16: Some(256.0),
             ..Inside::default()
         }),
         ..Watched::default()
     });
     let props = Server::new(backend).get("/props").await.json();
     let kv = json!({
-        "type_k": "turbo4", "type_v": "turbo3", "bytes_per_token": 60.5,
+        "type_k": "turbo4", "type_v": "turbo3", "bytes_per_token": 60.5, "bytes_per_token_f16": 256.0,
         "cells_total": 4096, "cells_used": 1000, "bytes_total": 500_000, "bytes_used": 60_500.0,
         "prompt_cache": { "bytes": 42_350, "limit": 9_000_000, "prompts": 2, "tokens": 700 },
         "layers": [{ "layer": 3, "type_k": "q8_0", "type_v": "turbo3" }],

@@ -62,6 +62,7 @@ pub(super) const HONOURED: &[Flag] = &[
     flag(&["--top-nsigma", "--top-n-sigma"], &[], 1, "", Ours("top-n-sigma")),
     flag(&["--top-p"], &[], 1, "LLAMA_ARG_TOP_P", Ours("top-p")),
     flag(&["--typical", "--typical-p"], &[], 1, "", Ours("typical-p")),
+    flag(&["--ui", "--webui"], &["--no-ui", "--no-webui"], 0, "LLAMA_ARG_UI", Switch("webui")),
     flag(&["--xtc-probability"], &[], 1, "", Ours("xtc-probability")),
     flag(&["--xtc-threshold"], &[], 1, "", Ours("xtc-threshold")),
     flag(&["-a", "--alias"], &[], 1, "LLAMA_ARG_ALIAS", Ours("alias")),

@@ -37,7 +37,6 @@ pub(super) const SETTLED: &[Flag] = &[
     flag(&["--rerank", "--reranking"], &[], 0, "LLAMA_ARG_RERANKING", Already("a model that reranks serves /v1/rerank without it")),
     flag(&["--skip-chat-parsing"], &["--no-skip-chat-parsing"], 0, "LLAMA_ARG_SKIP_CHAT_PARSING", Pair { on: No("to get an answer as the model wrote it use /completion"), off: So("answers of chats are always parsed") }),
     flag(&["--spec-draft-backend-sampling"], &["--no-spec-draft-backend-sampling"], 0, "LLAMA_ARG_SPEC_DRAFT_BACKEND_SAMPLING", Pair { on: No(SPECULATIVE), off: So("no draft model runs") }),
-    flag(&["--ui", "--webui"], &["--no-ui", "--no-webui"], 0, "LLAMA_ARG_UI", Pair { on: No("there is no web page yet; any OpenAI or Ollama client will do"), off: So("no web page is served") }),
     flag(&["--ui-mcp-proxy", "--webui-mcp-proxy"], &["--no-ui-mcp-proxy", "--no-webui-mcp-proxy"], 0, "LLAMA_ARG_UI_MCP_PROXY", Pair { on: No("this server calls no other server"), off: So("this server calls no other server") }),
     flag(&["--warmup"], &["--no-warmup"], 0, "", Pair { on: So("the first request warms up"), off: So("nothing is computed before the first request") }),
     flag(&["-ag", "--agent"], &["-no-ag", "--no-agent"], 0, "LLAMA_ARG_AGENT", Pair { on: No("tools are run by clients, not by this server"), off: So("tools are run by clients, not by this server") }),

@@ -17,14 +17,19 @@ use crate::commands::serve::observe::access;
 use crate::commands::serve::state::AppState;
 use crate::commands::serve::{doors, error_shape, load_notice, routes};
 
-/// Paths that need no key: probes, and the page a browser opens. Everything else does, also routes
+/// Paths that need no key: probes, and the page a browser opens with its files. Everything else does, also routes
 /// added later.
 const OPEN_PATHS: [&str; 3] = ["/health", "/v1/health", "/"];
+
+/// Below it are the files of the page, which are the same for all who have this program.
+const OPEN_FOLDER: &str = "/web/";
 
 /// All routes, with their guards.
 pub fn app(state: AppState) -> Router {
     Router::new()
         .merge(routes::root::router())
+        .merge(routes::web_files::router())
+        .merge(routes::results::router())
         .merge(routes::health::router())
         .merge(routes::metrics::router())
         .merge(routes::models::router())
@@ -91,7 +96,8 @@ async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
 }
 
 async fn require_key(State(state): State<AppState>, request: Request, next: Next) -> Result<Response, ApiError> {
-    let open = OPEN_PATHS.contains(&request.uri().path());
+    let path = request.uri().path();
+    let open = OPEN_PATHS.contains(&path) || path.starts_with(OPEN_FOLDER);
     if !open && !state.settings.api_keys.allow(request.headers()) {
         let error = ApiError::new(StatusCode::UNAUTHORIZED, "missing or wrong API key");
         return Err(error.code("invalid_api_key"));

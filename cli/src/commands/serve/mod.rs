@@ -37,12 +37,14 @@ pub mod openai;
 pub mod openapi;
 pub mod paced;
 pub mod responses;
+pub mod results;
 pub mod routes;
 pub mod sse;
 pub mod start;
 pub mod state;
 pub mod stream;
 pub mod tls;
+pub mod web;
 pub mod wire;
 
 pub use app::app;

@@ -13,12 +13,13 @@ use crate::commands::serve::access::{api_keys, origins};
 use crate::commands::serve::address::{Address, Surface, addresses};
 use crate::commands::serve::crowd::Crowd;
 use crate::commands::serve::listen::Connections;
+use crate::commands::serve::results::ResultsFolder;
 use crate::commands::serve::tls;
 
 /// How the server behaves, by the options.
 ///
 /// # Errors
-/// Keys and origins that cannot be read.
+/// Keys and origins that cannot be read, a folder of results that is none.
 pub fn settings(args: &ServeArgs) -> Result<Settings> {
     Ok(Settings {
         api_keys: api_keys(&args.access)?,
@@ -31,6 +32,8 @@ pub fn settings(args: &ServeArgs) -> Result<Settings> {
             .collect(),
         metrics: args.serving.metrics,
         slots: args.serving.slots,
+        webui: args.serving.webui,
+        results: args.serving.results.as_deref().map(ResultsFolder::open).transpose()?,
         reasoning_alias: args.serving.reasoning_alias,
         body_limit: args.access.body_limit as usize * (1 << 20),
         load_timeout: args.serving.load_timeout,

@@ -11,6 +11,7 @@ use crate::commands::serve::error::ApiError;
 use crate::commands::serve::guard::{ApiKeys, HostCheck, Origins};
 use crate::commands::serve::load_notice;
 use crate::commands::serve::observe::{Meter, RequestTally};
+use crate::commands::serve::results::ResultsFolder;
 use crate::hub::Hub;
 use crate::store::Store;
 
@@ -37,6 +38,10 @@ pub struct Settings {
     pub metrics: bool,
     /// Whether `GET /slots` answers.
     pub slots: bool,
+    /// Whether browsers get the web page.
+    pub webui: bool,
+    /// The folder of measurements that `GET /results` shows.
+    pub results: Option<ResultsFolder>,
     /// Send reasoning as `reasoning` as well as `reasoning_content`, for clients that read the one
     /// or the other.
     pub reasoning_alias: bool,
@@ -58,6 +63,8 @@ impl Default for Settings {
             max_choices: 2048,
             metrics: true,
             slots: true,
+            webui: true,
+            results: None,
             reasoning_alias: false,
             fingerprint: concat!("turboquant-", env!("CARGO_PKG_VERSION")).into(),
         }

@@ -24,6 +24,8 @@ pub struct Inside {
     pub kv_layers: Vec<KvLayer>,
     /// Which pairs of types run on which device, for heads of this model's size.
     pub kv_supported: Vec<KvDevice>,
+    /// Bytes that one more token would cost in a cache of f16, over all layers; None: it has no cache.
+    pub kv_bytes_per_token_f16: Option<f64>,
 }
 
 /// The cache of one layer.

@@ -2,7 +2,7 @@
 
 use crate::commands::serve::backend::{Inside, KvDevice, KvLayer};
 use llama_turboquant::engine::chat::ChatTemplate;
-use llama_turboquant::{Backend, Context, DeviceKind, KvType, Model};
+use llama_turboquant::{Backend, Context, DeviceKind, KvCacheConfig, KvType, Model};
 
 /// Asks the engine once, when the model is loaded.
 ///
@@ -22,7 +22,14 @@ pub(super) fn look(model: &Model, context: &Context, template: Option<&ChatTempl
             .unwrap_or_default(),
         kv_layers: kv_layers.collect(),
         kv_supported: supported(model)?,
+        kv_bytes_per_token_f16: bytes_per_token_f16(context)?,
     })
+}
+
+/// By plan and for the same context, as the card has it for the types in use.
+fn bytes_per_token_f16(context: &Context) -> anyhow::Result<Option<f64>> {
+    let bytes = context.kv_bytes_with(&KvCacheConfig::uniform(KvType::F16))?.cache();
+    Ok((bytes > 0).then(|| bytes as f64 / f64::from(context.n_ctx().max(1))))
 }
 
 /// The pairs that each device runs attention over by itself, for heads as the model's.

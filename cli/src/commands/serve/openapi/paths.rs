@@ -155,7 +155,16 @@ fn llama_server() -> Vec<Operation> {
 fn server() -> Vec<Operation> {
     const TAG: &str = "Server";
     vec![
-        Operation::get("/", TAG, "Say what this is.").text("text/plain").open(),
+        Operation::get(
+            "/",
+            TAG,
+            "Say what this is; to browsers (Accept: text/html), the web page.",
+        )
+        .text("text/plain")
+        .open(),
+        Operation::get("/web/{file}", TAG, "A file of the web page.").open(),
+        Operation::get("/results", TAG, "List the measurements in the folder of --results.").json("ResultList"),
+        Operation::get("/results/{name}", TAG, "Show one of them, as it was written.").json("Anything"),
         Operation::get("/health", TAG, "Say whether requests are served.")
             .also("/v1/health")
             .query(NO_SLOT.0, NO_SLOT.1)

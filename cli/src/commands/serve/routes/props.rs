@@ -56,6 +56,7 @@ fn loaded(running: &Running, details: Option<&Details>, inside: &Inside) -> Valu
             "type_k": card.kv.type_k,
             "type_v": card.kv.type_v,
             "bytes_per_token": card.kv.bytes_per_token,
+            "bytes_per_token_f16": inside.kv_bytes_per_token_f16,
             "cells_total": card.n_ctx_total,
             "cells_used": running.kv_cells_used,
             "bytes_total": running.memory.kv,

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# The web page in headless Chromium, driven by Playwright, against the real server with the embedded model (docs/web.md):
+#
+#   scripts/test-web.sh [PROGRAM]     PROGRAM: a built turboquant (default: the one that `cargo test` builds)
+#
+# One line per check: PASS or FAIL. Where there is no Chromium, Node.js or npm, or the packages cannot be had, all checks are
+# SKIPPED with the reason and counted. Exit code 0 only if nothing failed. CHECK=TEXT runs the checks whose name holds it,
+# CHROMIUM names the browser, WEB_DIR=cli/web takes the page from its files instead of the program, to work on it without
+# building. Packages go to target/web; no browser is downloaded.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+here=cli/tests/web
+work=$PWD/target/web
+mkdir -p "$work"
+total=$(grep -c '^await checks.run("' $here/web.mjs)
+NODE_MIN=18
+
+skip() {
+    echo "SKIPPED web: $1"
+    echo "web page: 0 checks run; $total skipped"
+    exit 0
+}
+
+find_chromium() {
+    local candidate
+    for candidate in ${CHROMIUM:+"$CHROMIUM"} chromium chromium-browser google-chrome google-chrome-stable; do
+        if command -v "$candidate" >/dev/null 2>&1; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+# where nobody is asked anyway; a mirror that does not have them is no failure of the page
+if [ "${CI:-}" = true ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+    missing=()
+    find_chromium >/dev/null || missing+=(chromium)
+    command -v node >/dev/null || missing+=(nodejs)
+    command -v npm >/dev/null || missing+=(npm)
+    if [ ${#missing[@]} -gt 0 ]; then
+        { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" &&
+            apt-get clean; } >"$work/apt.log" 2>&1 || true
+    fi
+fi
+chromium=$(find_chromium) || skip "needs Chromium (Debian: apt install chromium), or its path in CHROMIUM"
+command -v node >/dev/null || skip "needs Node.js $NODE_MIN or newer (Debian: apt install nodejs)"
+command -v npm >/dev/null || skip "needs npm (Debian: apt install npm)"
+(($(node -p 'process.versions.node.split(".")[0]') >= NODE_MIN)) || skip "node $(node --version) is older than $NODE_MIN"
+
+cp $here/*.mjs $here/package.json $here/package-lock.json "$work/"
+if ! cmp -s $here/package-lock.json "$work/installed.json"; then
+    echo "installing npm packages into $work"
+    if ! (cd "$work" && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --cache "$work/npm-cache" \
+        --fetch-retries 1 --fetch-retry-mintimeout 1000) >"$work/npm.log" 2>&1; then
+        skip "the packages could not be installed: $(grep -E '^npm (ERR!|error)' "$work/npm.log" | head -n 2 | paste -sd ' ')"
+    fi
+    rm -rf "$work/npm-cache"
+    cp $here/package-lock.json "$work/installed.json"
+fi
+
+program=${1:-}
+if [[ -z $program ]]; then
+    # shellcheck source=scripts/env.sh
+    . scripts/env.sh
+    # as `cargo test` builds it, for a test that needs it: `cargo build` would compile half of the dependencies again
+    cargo test --quiet --workspace --features "${FEATURES:-native}" --test program --no-run
+    program=${CARGO_TARGET_DIR:-target}/debug/turboquant
+fi
+# settings of whoever tests must not reach the server, and no proxy stands between
+for name in $(compgen -e | grep -E '^(OLLAMA|LLAMA|TURBO|TURBOQUANT)_|^RUST_LOG$' || true); do unset "$name"; done
+export TURBOQUANT_CONFIG='' NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost
+
+folder=$(mktemp -d)
+mkdir "$folder/models"
+# a second model, to switch to
+"$program" model synth "$folder/models/untrained.gguf" --layers 1 --embd 64 --heads 1 --kv-heads 1 --ff 64 2>/dev/null >&2
+: >"$work/server.out" # the last run's address must not be taken for this one's
+"$program" serve --ollama --host 127.0.0.1 --port 0 --models-dir "$folder/models" --results cli/tests/data/report --parallel 2 --threads 1 \
+    --ctx-size 8192 >"$work/server.out" 2>"$work/server.log" &
+server=$!
+trap 'kill "$server" 2>/dev/null || true; wait $server 2>/dev/null || true; rm -rf "$folder"' EXIT
+url=
+for _ in $(seq 600); do
+    url=$(sed -n 's/^listening on \(http:[^ ]*\).*/\1/p' "$work/server.out" | head -n 1)
+    [[ -n $url ]] && break
+    kill -0 $server 2>/dev/null || { cat "$work/server.log" >&2; echo "the server ended before it listened" >&2; exit 1; }
+    sleep 0.1
+done
+[[ -n $url ]] || { echo "the server did not listen within a minute" >&2; exit 1; }
+
+code=0
+TURBOQUANT_URL=$url CHROMIUM=$chromium WEB_DIR=${WEB_DIR:+$PWD/$WEB_DIR} timeout 600 node "$work/${SCRIPT:-web.mjs}" 2>"$work/browser.log" | tee "$work/results.txt" || code=${PIPESTATUS[0]}
+count() { grep -c "$1" "$work/results.txt" || true; }
+passed=$(count '^PASS ') failed=$(count '^FAIL ')
+if [[ -z ${CHECK:-}${SCRIPT:-} ]] && ((passed + failed != total)); then
+    echo "FAIL web end: exit code $code after $((passed + failed)) of $total checks; $(tail -n 1 "$work/browser.log")"
+    failed=$((failed + 1))
+elif ((code)) && ((failed == 0)); then
+    echo "FAIL web end: exit code $code; $(tail -n 1 "$work/browser.log")"
+    failed=1
+fi
+echo "web page: $((passed + failed)) checks run, $passed passed, $failed failed; 0 skipped; $SECONDS s"
+((failed == 0))
