@@ -62,15 +62,24 @@ pub fn address_space() -> Option<u64> {
     this_process(sysinfo::Process::virtual_memory)
 }
 
+/// Bytes of main memory that another process occupies now, mapped files included; `None` where there is no such process, or
+/// the system does not tell.
+pub fn resident_of(pid: u32) -> Option<u64> {
+    process(sysinfo::Pid::from_u32(pid), sysinfo::Process::memory)
+}
+
 fn this_process(read: impl Fn(&sysinfo::Process) -> u64) -> Option<u64> {
-    let own = sysinfo::get_current_pid().ok()?;
+    process(sysinfo::get_current_pid().ok()?, read)
+}
+
+fn process(pid: sysinfo::Pid, read: impl Fn(&sysinfo::Process) -> u64) -> Option<u64> {
     let mut system = System::new_with_specifics(RefreshKind::nothing()).ok()?;
     system.refresh_processes_specifics(
-        ProcessesToUpdate::Some(&[own]),
+        ProcessesToUpdate::Some(&[pid]),
         false,
         ProcessRefreshKind::nothing().with_memory(),
     );
-    system.process(own).map(read)
+    system.process(pid).map(read)
 }
 
 /// Bytes that the system has moved to its swap space.

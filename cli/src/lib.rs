@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod embedded;
 pub mod hub;
 pub mod interrupt;
+pub mod load;
 pub mod loras;
 pub mod measuring;
 pub mod options;

@@ -1,10 +1,11 @@
 //! The options of `bench`: llama-bench's by name and meaning, and ours.
 
+use super::bench_serve::BenchServeArgs;
 use super::lists::{Counts, Layers, PromptAndAnswer, Switches};
 use crate::commands::bench::{AskedCache, Attention, Format, LoadMode, Shape};
 use crate::measuring::caches;
 use crate::settings::CacheType;
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, Subcommand};
 use llama_turboquant::KvSpec;
 use std::path::PathBuf;
 
@@ -23,9 +24,18 @@ Known to llama-bench and not here: --numa --prio -C --cpu-strict --poll -ncmoe -
 --no-host --repack -fitt -fitc -hf -hff -hft --offline -rpc, -fa off, -lm mlock and dio. With llama-bench's default as their
 value they are accepted; anything else is an error that says why.";
 
+/// What else is measured.
+#[derive(Debug, Clone, Subcommand)]
+pub enum BenchMode {
+    /// Load a server with many clients: latencies, throughput, errors, fairness.
+    Serve(Box<BenchServeArgs>),
+}
+
 #[derive(Debug, Clone, ClapArgs)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
+    #[command(subcommand)]
+    pub mode: Option<BenchMode>,
     /// GGUF files; without them the embedded model is used. [-m]
     #[arg(short, long, value_name = "FILE", value_delimiter = ',')]
     pub model: Vec<PathBuf>,

@@ -1,6 +1,7 @@
 //! What can be typed. Declaration only; `settings` turns it into validated types.
 
 pub mod bench;
+pub mod bench_serve;
 pub mod ceiling;
 pub mod doctor;
 mod engine;

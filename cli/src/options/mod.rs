@@ -114,7 +114,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, environment: &Environment
     let Some((name, given)) = matches.subcommand() else {
         return finish(&matches, origin);
     };
-    if name != command.get_name() || command.has_subcommands() {
+    if name != command.get_name() || given.subcommand_name().is_some() {
         return finish(&matches, origin); // commands within commands have no section of their own
     }
 

@@ -8,6 +8,7 @@ mod chat;
 mod checkpoints;
 mod contract;
 mod counts;
+mod load;
 mod lora;
 mod ollama;
 mod pool;

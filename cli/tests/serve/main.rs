@@ -18,6 +18,7 @@ mod guards;
 mod hub;
 mod infill;
 mod listening;
+mod load;
 mod looks;
 mod lora;
 mod messages;

@@ -4,6 +4,7 @@ mod choice;
 mod output;
 mod plan;
 mod row;
+mod serve;
 mod shape;
 mod source;
 
@@ -12,6 +13,7 @@ pub use plan::{AskedCache, Attention, Group, LoadMode, Plan};
 pub use shape::Shape;
 
 use crate::args::BenchArgs;
+use crate::args::bench::BenchMode;
 use crate::args::measure::OutputArgs;
 use crate::console;
 use crate::interrupt::Interrupt;
@@ -37,6 +39,9 @@ const WIDE: f64 = 0.05;
 /// # Errors
 /// Bad settings, found before anything is loaded; a model or a cache that does not work.
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
+    if let Some(BenchMode::Serve(args)) = &args.mode {
+        return serve::run(args);
+    }
     if args.list_devices {
         return list_devices();
     }

@@ -1,6 +1,7 @@
 //! From files to records: what is no record is refused with what it is.
 
 use super::records::{BenchRow, Ceiling, Gate, Needle, Perplexity, Prompts, Record, Sensitivity, Session};
+use super::sections::load::Load;
 use crate::measuring::record::SCHEMA;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::de::DeserializeOwned;
@@ -28,6 +29,7 @@ pub enum Results {
     Sensitivity(Sensitivity),
     Ceiling(Ceiling),
     Gate(Gate),
+    Load(Box<Load>),
 }
 
 impl Source {
@@ -46,7 +48,7 @@ impl Source {
     }
 }
 
-const KINDS: &str = "perplexity, needle, prompts, session, sensitivity, ceiling, gate";
+const KINDS: &str = "perplexity, needle, prompts, session, sensitivity, ceiling, gate, load";
 
 /// Reads one file.
 ///
@@ -133,6 +135,7 @@ fn record(value: Value) -> Result<(Record, Results)> {
         "sensitivity" => Results::Sensitivity(typed(&kind, results)?),
         "ceiling" => Results::Ceiling(typed(&kind, results)?),
         "gate" => Results::Gate(typed(&kind, results)?),
+        "load" => Results::Load(Box::new(typed(&kind, results)?)),
         other => bail!("its kind is `{other}`; kinds are {KINDS}"),
     };
     Ok((record, results))

@@ -1,6 +1,7 @@
 //! The parts of the page, one per kind of result.
 
 pub mod gate;
+pub mod load;
 pub mod memory;
 pub mod needle;
 pub mod prompts;
@@ -107,6 +108,7 @@ pub fn all(sources: &[Source]) -> Vec<Section> {
         prompts::section(sources),
         session::section(sources, &mut maker),
         sensitivity::section(sources, &mut maker),
+        load::section(sources),
     ]
     .into_iter()
     .flatten()
