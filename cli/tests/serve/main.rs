@@ -13,6 +13,7 @@ mod completions;
 mod defaults;
 mod embeddings;
 mod errors;
+mod fuzz;
 mod guards;
 mod hub;
 mod infill;
