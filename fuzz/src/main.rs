@@ -39,7 +39,9 @@ fuzz_target!(init: { target(); }, |data: &[u8]| { (target().run)(data); });
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     let mut random = mutate::Random(u64::from(seed));
     // a quarter is left to libFuzzer, whose mutations learn from comparisons
-    let changed = (seed % 4 != 0).then(|| mutate::mutate(target().shape, &data[..size], &mut random)).flatten();
+    let changed = (seed % 4 != 0)
+        .then(|| mutate::mutate(target().shape, &data[..size], &mut random))
+        .flatten();
     match changed.filter(|changed| changed.len() <= max_size) {
         Some(changed) => {
             data[..changed.len()].copy_from_slice(&changed);
