@@ -3,6 +3,7 @@
 #pragma once
 
 #include "tq.h"
+#include "work_limit.hpp"
 
 #include <cstdlib>
 #include <cstring>
@@ -56,6 +57,9 @@ template <typename F> tq_status guard(tq_text * error, F && f) {
     } catch (const failure & e) {
         put_text(error, e.what());
         return e.status;
+    } catch (const too_much_work & e) {
+        put_text(error, e.what());
+        return TQ_INVALID;
     } catch (const std::bad_alloc &) {
         put_text(error, "out of memory");
         return TQ_MEMORY;

@@ -7,6 +7,7 @@
 #include "json-schema-to-grammar.h"
 
 #include <algorithm>
+#include <cstring>
 
 struct tq_chat {
     common_chat_templates_ptr templates;
@@ -19,6 +20,10 @@ using json = common_json;
 
 [[noreturn]] void invalid(const std::string & what) {
     throw tq::failure(TQ_INVALID, what);
+}
+
+[[noreturn]] void too_costly() {
+    throw tq::failure(TQ_ENGINE, "the template takes more time and memory than it may for such a conversation");
 }
 
 json parse_object(const char * text, const char * what) {
@@ -158,6 +163,14 @@ void leave_no_text_before_a_required_call(common_chat_params & params, const com
     params.grammar = build_grammar([&](const common_grammar_builder & builder) { parser.build_grammar(builder); });
 }
 
+common_chat_params apply(const tq_chat & chat, const common_chat_templates_inputs & inputs) {
+    try {
+        return common_chat_templates_apply(chat.templates.get(), inputs);
+    } catch (const tq::too_much_work &) {
+        too_costly();
+    }
+}
+
 // What the sampler must know (keys of tq_sampler_new).
 json describe_sampling(const common_chat_params & params, const common_chat_templates_inputs & inputs) {
     json sampling = json::object();
@@ -194,9 +207,12 @@ extern "C" tq_status tq_chat_new(const tq_model * model, const char * template_o
         tq::not_null(model, "model");
         tq::not_null(out, "out");
         const std::string source = template_override ? template_override : "";
+        const tq::work_limit limit(tq::work_for(source.size()));
         auto chat = std::make_unique<tq_chat>();
         try {
             chat->templates = common_chat_templates_init(model->raw, source);
+        } catch (const tq::too_much_work &) {
+            too_costly();
         } catch (const std::exception &) {
             // upstream rethrows a copy without the text; the template's own constructor has it
             const char * own = llama_model_chat_template(model->raw, nullptr);
@@ -226,6 +242,7 @@ extern "C" tq_status tq_chat_describe(const tq_chat * chat, tq_text * out, tq_te
 extern "C" tq_status tq_chat_apply(const tq_chat * chat, const char * request_json, tq_chat_parser ** parser, tq_text * out, tq_text * error) {
     return tq::guard(error, [&] {
         tq::not_null(chat, "chat");
+        const tq::work_limit limit(tq::work_for(std::strlen(tq::not_null(request_json, "the request"))));
         choice tools;
         common_chat_templates_inputs inputs;
         try {
@@ -235,12 +252,12 @@ extern "C" tq_status tq_chat_apply(const tq_chat * chat, const char * request_js
         } catch (const std::exception & e) {
             invalid(e.what());
         }
-        common_chat_params params = common_chat_templates_apply(chat->templates.get(), inputs);
+        common_chat_params params = apply(*chat, inputs);
         if (!tools.names.empty()) {
             // the prompt shows all tools (so that a cached prompt stays valid), grammar and parser know the chosen ones
             common_chat_prompt all = std::move(params.prompt);
             keep_tools(inputs.tools, tools.names);
-            params = common_chat_templates_apply(chat->templates.get(), inputs);
+            params = apply(*chat, inputs);
             params.prompt = std::move(all);
         }
         leave_no_text_before_a_required_call(params, inputs);

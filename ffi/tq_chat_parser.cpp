@@ -126,6 +126,8 @@ extern "C" tq_status tq_chat_parser_push(tq_chat_parser * parser, const char * t
             parser->text.append(tq::not_null(text, "text"), len);
         }
         parser->complete = last;
+        // the whole text is read anew each time; what is too costly to read stays text
+        const tq::work_limit limit(tq::work_for(16*parser->text.size()));
         json deltas = json::array();
         for (const auto & diff : advance(*parser, last)) {
             if (json delta = describe_diff(diff); !delta.empty()) {

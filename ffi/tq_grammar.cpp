@@ -41,6 +41,8 @@ void check_grammar(const llama_vocab * vocab, const std::string & gbnf) {
         while (*pos) {
             pos = parser.parse_rule(pos);
         }
+    } catch (const tq::too_much_work &) {
+        throw;
     } catch (const std::exception & e) {
         const std::string reason = e.what();
         const bool needs_model = !vocab && reason.rfind("no vocab", 0) == 0;
@@ -66,10 +68,13 @@ void check_grammar(const llama_vocab * vocab, const std::string & gbnf) {
 
 extern "C" tq_status tq_grammar_from_schema(const char * schema_json, tq_text * gbnf, tq_text * error) {
     return tq::guard(error, [&] {
+        const tq::work_limit limit(tq::work_for(0));
         try {
             tq::put_text(gbnf, json_schema_to_grammar(common_json::parse(tq::not_null(schema_json, "schema"))));
         } catch (const common_json_error & e) {
             invalid(std::string("the schema is not JSON: ") + e.what());
+        } catch (const tq::too_much_work &) {
+            invalid("the schema takes more work than it may; name less in it, or nest it less");
         } catch (const std::exception & e) {
             invalid(e.what());
         }
@@ -77,5 +82,8 @@ extern "C" tq_status tq_grammar_from_schema(const char * schema_json, tq_text * 
 }
 
 extern "C" tq_status tq_grammar_check(const tq_model * model, const char * gbnf, tq_text * error) {
-    return tq::guard(error, [&] { check_grammar(model ? model->vocab() : nullptr, tq::not_null(gbnf, "grammar")); });
+    return tq::guard(error, [&] {
+        const tq::work_limit limit(tq::work_for(0));
+        check_grammar(model ? model->vocab() : nullptr, tq::not_null(gbnf, "grammar"));
+    });
 }

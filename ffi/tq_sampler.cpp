@@ -210,6 +210,7 @@ extern "C" tq_status tq_sampler_new(const tq_model * model, const char * params_
         sampler->model = model->raw;
         sampler->vocab = model->vocab();
         const reader r(params_json, "sampling parameters");
+        const tq::work_limit limit(tq::work_for(0));
         sampler->params.no_perf = true;
         read_chain(r, model->raw, sampler->params);
         read_biases(r, sampler->vocab, sampler->params);
@@ -241,6 +242,8 @@ extern "C" tq_status tq_sampler_sample(tq_sampler * sampler, tq_context * contex
         if (!llama_get_logits_ith(context->raw.get(), i)) {
             invalid("batch entry " + std::to_string(i) + " of the last decode has no logits");
         }
+        // a grammar that can go on in very many ways at once
+        const tq::work_limit limit(tq::work_for(0));
         const llama_token id = common_sampler_sample(sampler->raw.get(), context->raw.get(), i);
         const auto * candidates = common_sampler_get_candidates(sampler->raw.get(), false);
         const float  logit      = candidates->data[candidates->selected].logit;
@@ -264,6 +267,7 @@ extern "C" tq_status tq_sampler_accept(tq_sampler * sampler, int32_t token, bool
         }
         // an end token ends the grammar, nothing is left to advance; and upstream aborts the process if it came too early
         const bool ends = llama_vocab_is_eog(sampler->vocab, token);
+        const tq::work_limit limit(tq::work_for(0));
         common_sampler_accept(sampler->raw.get(), token, generated && !ends);
     });
 }

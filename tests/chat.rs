@@ -407,3 +407,35 @@ fn templates_and_prompts_may_be_shared_between_threads() {
     shared(&prompt);
     sent(prompt.parser().expect("parser"));
 }
+
+/// Templates come with model files, and with `create` from clients; each would take the process's memory, or for ever.
+#[test]
+fn templates_without_an_end_are_refused() {
+    for (what, jinja) in [
+        (
+            "a list of a billion",
+            "{% for i in range(1000000000000) %}x{% endfor %}",
+        ),
+        (
+            "loops in loops",
+            "{% for a in range(10000) %}{% for b in range(10000) %}{% for c in range(10000) %}{% endfor %}{% endfor %}{% endfor %}",
+        ),
+        (
+            "a text that doubles",
+            "{% set ns = namespace(x='abcdefgh') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}",
+        ),
+        (
+            "macros that call each other",
+            "{% macro m(n) %}{{ m(n + 1) }}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}",
+        ),
+    ] {
+        // the engine tries a template when it is made, and may only find that it cannot say what its format is
+        let prompt = ChatTemplate::with_override(&tiny::model(), jinja)
+            .and_then(|template| template.apply(&ChatRequest::new().user("hello")));
+        let error = prompt.expect_err(what);
+        assert!(matches!(error, Error::Template(_)), "{what}: {error}");
+    }
+    ChatTemplate::from_model(&tiny::model())
+        .and_then(|template| template.apply(&ChatRequest::new().user("hello")))
+        .expect("other templates go on");
+}

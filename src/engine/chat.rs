@@ -91,6 +91,7 @@ impl ChatTemplate {
     /// [`Error::Invalid`] for a malformed request; [`Error::Template`] with the template's own words if it refuses the
     /// messages.
     pub fn apply(&self, request: &ChatRequest) -> Result<ChatPrompt> {
+        request.check_size().map_err(Error::Invalid)?;
         let text = serde_json::to_string(request).map_err(|e| Error::Invalid(format!("chat request: {e}")))?;
         let text = call::c_string("the request", &text)?;
         let mut parser = std::ptr::null_mut();

@@ -1,5 +1,7 @@
 //! Grammars (GBNF) that an answer must follow.
 
+pub(super) mod limits;
+
 use super::backend::Backend;
 use super::call;
 use crate::error::Failure;
@@ -25,8 +27,10 @@ impl Grammar {
     /// knows them.
     ///
     /// # Errors
-    /// [`Error::Grammar`] with the place that does not parse, a missing or left-recursive rule, or a NUL byte.
+    /// [`Error::Grammar`] with the place that does not parse, a missing or left-recursive rule, a NUL byte, or repetitions
+    /// that come to too much.
     pub fn gbnf(text: &str) -> Result<Self> {
+        limits::check_gbnf(text).map_err(Error::Grammar)?;
         Backend::init()?; // its log carries the reason of some errors
         let gbnf = call::c_string("the grammar", text).map_err(grammar_error)?;
         // SAFETY: the text is NUL-terminated and only read during the call; a null model is allowed; `error` is valid.
@@ -40,12 +44,16 @@ impl Grammar {
     /// The grammar of the JSON texts that `schema` allows.
     ///
     /// # Errors
-    /// [`Error::Grammar`] if the schema uses what a grammar cannot express, or is nested too deeply.
+    /// [`Error::Grammar`] if the schema uses what a grammar cannot express, is nested too deeply or too large.
     pub fn json_schema(schema: &Value) -> Result<Self> {
+        limits::check_schema("the schema", schema).map_err(Error::Grammar)?;
         let schema = call::c_string("the schema", &schema.to_string()).map_err(grammar_error)?;
         // SAFETY: the schema is NUL-terminated and only read during the call; both slots are valid.
         let gbnf = call::text(|out, error| unsafe { sys::tq_grammar_from_schema(schema.as_ptr(), out, error) });
-        Ok(Self(gbnf.map_err(grammar_error)?))
+        let gbnf = gbnf.map_err(grammar_error)?;
+        // bounds of the schema become repetitions
+        limits::check_gbnf(&gbnf).map_err(Error::Grammar)?;
+        Ok(Self(gbnf))
     }
 
     /// The grammar as GBNF.

@@ -1,5 +1,7 @@
 //! Model files: loading, describing, tokens.
 
+mod tokenize;
+
 use super::backend::{Backend, parse};
 use super::call;
 use super::context::{Context, ContextConfig};
@@ -268,37 +270,6 @@ impl Model {
     /// Whether it is the same load of a file.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
-    }
-
-    /// Tokens of `text`. `add_special` adds BOS/EOS where the model wants them; `parse_special` reads control tokens
-    /// spelled out in the text (never for text from a user).
-    ///
-    /// # Errors
-    /// A text too long to count.
-    pub fn tokenize(&self, text: &str, add_special: bool, parse_special: bool) -> Result<Vec<Token>> {
-        let mut tokens: Vec<Token> = vec![0; text.len() / 2 + 16];
-        loop {
-            let mut count = 0;
-            // SAFETY: the text and the token slots are valid for the lengths given, `count` and `error` for the call.
-            call::check(|error| unsafe {
-                sys::tq_model_tokenize(
-                    self.raw(),
-                    text.as_ptr().cast(),
-                    text.len(),
-                    add_special,
-                    parse_special,
-                    tokens.as_mut_ptr(),
-                    tokens.len(),
-                    &raw mut count,
-                    error,
-                )
-            })?;
-            let fits = count <= tokens.len();
-            tokens.resize(count, 0);
-            if fits {
-                return Ok(tokens);
-            }
-        }
     }
 
     /// The bytes of one token: not always whole characters. `special` spells out control tokens.

@@ -46,8 +46,7 @@ pub(super) fn list(hub: &Hub, reference: &Reference, cancel: &CancelToken) -> Re
             url: url.clone(),
             reason: "this is not a listing of a repository; is it a hub? (--hub-url, HF_ENDPOINT)".into(),
         };
-        let page: Value = serde_json::from_str(&text).map_err(|_| garbage())?;
-        files.extend(page.as_array().ok_or_else(garbage)?.iter().filter_map(read));
+        files.extend(page(&text).ok_or_else(garbage)?);
         match next {
             Some(next) => url = next,
             None => {
@@ -60,6 +59,21 @@ pub(super) fn list(hub: &Hub, reference: &Reference, cancel: &CancelToken) -> Re
         url,
         reason: format!("the listing has more than {MAX_PAGES} pages"),
     })
+}
+
+/// The model files of a page of a listing; `None`: it is no such page.
+fn page(text: &str) -> Option<Vec<RemoteFile>> {
+    let page: Value = serde_json::from_str(text).ok()?;
+    Some(page.as_array()?.iter().filter_map(read).collect())
+}
+
+/// The files that `reference` means, of a repository whose listing is `text`; `None` for text that is no listing.
+///
+/// # Errors
+/// A listing without such files.
+pub fn wanted(text: &str, reference: &Reference) -> Option<Result<Vec<RemoteFile>, Error>> {
+    let files = page(text)?;
+    Some(choose(&files, reference).map(|choice| choice.files))
 }
 
 /// A model file of a listing. Paths come from another machine: what could leave the folder is no model.

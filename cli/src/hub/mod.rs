@@ -18,7 +18,7 @@ mod reply;
 mod transfer;
 
 pub use error::Error;
-pub use files::RemoteFile;
+pub use files::{RemoteFile, wanted};
 pub use http::{Hub, HubSettings};
 pub use patience::Patience;
 pub use pull::{Status, obtain, pull};

@@ -46,7 +46,7 @@ impl Name {
     }
 
     /// A file name that no other name has.
-    pub(super) fn file_name(&self) -> String {
+    pub fn file_name(&self) -> String {
         format!("{}.json", self.0.replace('/', "%2F").replace(':', "%3A"))
     }
 }

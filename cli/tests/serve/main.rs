@@ -14,6 +14,7 @@ mod defaults;
 mod embeddings;
 mod errors;
 mod faults;
+mod fuzz;
 mod guards;
 mod hub;
 mod infill;

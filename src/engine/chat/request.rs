@@ -1,7 +1,11 @@
 //! What a chat template is applied to.
 
+use crate::engine::grammar::limits;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
+
+/// Tools of one request. Their rules are made anew for each.
+const MAX_TOOLS: usize = 512;
 
 /// Which tools the answer may or must call.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -112,6 +116,24 @@ impl ChatRequest {
         let function = json!({"name": name, "description": description, "parameters": parameters});
         self.tools.push(json!({"type": "function", "function": function}));
         self
+    }
+
+    /// Whether schemas and grammar are of a size that the engine can turn into rules.
+    pub(super) fn check_size(&self) -> Result<(), String> {
+        if self.tools.len() > MAX_TOOLS {
+            return Err(format!(
+                "there are {} tools; at most {MAX_TOOLS} are taken",
+                self.tools.len()
+            ));
+        }
+        for (number, tool) in self.tools.iter().enumerate() {
+            let schema = tool.pointer("/function/parameters").unwrap_or(tool);
+            limits::check_schema(&format!("the schema of tool {number}"), schema)?;
+        }
+        if let Some(schema) = &self.json_schema {
+            limits::check_schema("the schema", schema)?;
+        }
+        self.grammar.as_deref().map_or(Ok(()), limits::check_gbnf)
     }
 
     /// Which tools may or must be called.

@@ -1,7 +1,7 @@
 //! What a sampler is made from: parameters, the order of the chain, and what the answer must look like.
 
 use super::Sampler;
-use crate::engine::grammar::Grammar;
+use crate::engine::grammar::{Grammar, limits};
 use crate::engine::model::{Model, Token};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -276,6 +276,9 @@ pub(super) fn to_json(params: &SamplingParams, constraint: Option<&Constraint>) 
     all.insert("logit_bias".into(), serde_json::json!(biases)); // null: never, in the shim's terms
     all.insert("samplers".into(), serde_json::json!(params.chain()));
     if let Some(Constraint(constraint)) = constraint {
+        if let Some(gbnf) = constraint.get("grammar").and_then(Value::as_str) {
+            limits::check_gbnf(gbnf).map_err(Error::Grammar)?;
+        }
         all.extend(constraint.clone());
     }
     Ok(Value::Object(all).to_string())
