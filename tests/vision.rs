@@ -114,7 +114,9 @@ fn adapters_come_and_go_while_another_thread_decodes_an_image_first() {
     prompt.push_image(&image).expect("a place");
     let mut contexts: Vec<_> = (0..10).map(|_| session(&model, 256).into_context()).collect();
     for context in &mut contexts {
-        context.set_loras(&[(adapter(), 1.0)]).expect("an adapter of this model");
+        context
+            .set_loras(&[(adapter(), 1.0)])
+            .expect("an adapter of this model");
     }
     let computing = std::thread::spawn(move || {
         let prefill = |context| Session::new(context).prompt(prompt.clone()).expect("prefill").n_prompt;
