@@ -6,7 +6,7 @@
 #   kernels   the kernels' check programs under AddressSanitizer + UndefinedBehaviorSanitizer, and attention by many
 #             threads under ThreadSanitizer. With --quick about a tenth of the cases; that is what `make test` runs
 #   asan      the engine, the shim and the Rust layer under AddressSanitizer, LeakSanitizer and
-#             UndefinedBehaviorSanitizer: the library's own tests (and the program's that use a real engine)
+#             UndefinedBehaviorSanitizer: the library's own tests
 #   ubsan     the same: one build finds both
 #   tsan      the same layers under ThreadSanitizer, tests with threads of their own (a nightly Rust)
 #   miri      the parts of the library that need no engine, interpreted (a nightly Rust)
