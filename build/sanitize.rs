@@ -36,7 +36,9 @@ impl Sanitizer {
     /// runtime's option `halt_on_error` does, after the list of suppressions was asked.
     pub fn flags(self) -> String {
         let sanitize = match self {
-            Self::Address => "-fsanitize=address,undefined,float-cast-overflow -fsanitize-recover=undefined,float-cast-overflow",
+            Self::Address => {
+                "-fsanitize=address,undefined,float-cast-overflow -fsanitize-recover=undefined,float-cast-overflow"
+            }
             Self::Thread => "-fsanitize=thread",
         };
         format!("-O1 -g1 -DNDEBUG -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS {sanitize}")
