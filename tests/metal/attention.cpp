@@ -28,6 +28,9 @@ static Split split_of(const Scenario & s, int dk, int dv) {
     return { plan.rows, s.nsg, s.nwg, s.table };
 }
 
+// Fast math is another arithmetic, not another order: the first schedule, other sums, denormals flushed.
+static bool fast = false;
+
 static void check_kernel(const std::string & kernel, const std::string & k, const std::string & v, int dk, int dv) {
     use(kSchedules[0]);
     for (const Scenario & s : kScenarios) {
@@ -41,6 +44,7 @@ static void check_kernel(const std::string & kernel, const std::string & k, cons
     const auto          want = p.answer();
     std::vector<float>  first;
     for (const Schedule & schedule : kSchedules) {
+        if (fast && !schedule.reduce && !schedule.flush && &schedule != kSchedules) continue;
         use(schedule);
         const auto   got = run_vec(p, split_of(s, dk, dv));
         const double e   = relative_error(got.data(), want);
@@ -64,6 +68,7 @@ static std::set<std::string> expected() {
 }
 
 int main(int argc, char ** argv) {
+    fast = std::string(argv[0]).find("_fast") != std::string::npos;
     const std::regex only(argc > 1 ? argv[1] : ".");
     const std::regex form("kernel_flash_attn_ext_vec_(turbo\\d(?:_64)?|f16|q8_0)_(turbo\\d(?:_64)?|f16|q8_0)_dk(\\d+)_dv(\\d+)");
     auto             wanted = expected();
@@ -78,5 +83,5 @@ int main(int argc, char ** argv) {
         if (std::regex_search(kernel, only)) check_kernel(kernel, m[1], m[2], std::stoi(m[3]), std::stoi(m[4]));
     }
     for (const auto & kernel : wanted) if (std::regex_search(kernel, only)) report.check(false, kernel.c_str(), "the host asks for it, and it is not there");
-    return report.finish(std::string(argv[0]).find("_fast") != std::string::npos ? "turbo attention, fast math" : "turbo attention");
+    return report.finish(fast ? "turbo attention, fast math" : "turbo attention");
 }

@@ -9,14 +9,14 @@ inline ggml_type type_named(const std::string & name) {
     abort();
 }
 
-// [sequence][query][head][dv]. `slack`: positions of the cache behind those that are attended to (one sequence only).
-inline std::vector<float> run_attention(const AttentionCase & p, int slack = 0) {
+// [sequence][query][head][dv]
+inline std::vector<float> run_attention(const AttentionCase & p) {
     Graph          g;
     ggml_context * c = g.context();
     const Shape &  s = p.s;
     ggml_tensor *  q = ggml_new_tensor_4d(c, GGML_TYPE_F32, p.dk, p.heads(), s.nq, s.sequences);
     const auto     cache = [&](const RowType & type, int length, std::vector<uint8_t> bytes) {
-        ggml_tensor * t = ggml_new_tensor_4d(c, type_named(type.name), length, s.heads_kv, s.kv + slack, s.sequences);
+        ggml_tensor * t = ggml_new_tensor_4d(c, type_named(type.name), length, s.heads_kv, s.kv, s.sequences);
         bytes.resize(ggml_nbytes(t));
         g.fill(t, bytes.data());
         t = ggml_view_4d(c, t, length, s.heads_kv, s.kv, s.sequences, t->nb[1], t->nb[2], t->nb[3], 0);

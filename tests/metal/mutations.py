@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Breaks the Metal kernels and what the host decides about them on purpose, one line at a time, and demands that the tests notice.
 
-  mutations.py OUT MAKE...     OUT: a scratch directory; MAKE: the make command line of scripts/test-metal.sh
+  mutations.py OUT FILES MAKE...     OUT: a scratch directory; FILES: a regular expression of the files to break, or nothing;
+                                     MAKE: the make command line of scripts/test-metal.sh
 
 Not part of `make test`: run it after a change to the tests (scripts/test-metal.sh mutations).
 """
-import os, shutil, subprocess, sys
+import os, re, shutil, subprocess, sys
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
@@ -55,7 +56,8 @@ ONLY = "ONLY=turbo[34]_turbo[34]_dk128|reduce|set_rows|cpy|get_rows|kv_"
 
 
 def main():
-    out, make = sys.argv[1], sys.argv[2:]
+    out, files, make = sys.argv[1], sys.argv[2], sys.argv[3:]
+    chosen = [m for m in MUTATIONS if re.search(files, m[0])]
     missed = 0
     mutant = f"{out}/mutant"
 
@@ -72,10 +74,10 @@ def main():
     os.makedirs(f"{out}/host", exist_ok=True)
     broken = None
     restore(broken)
-    for test in sorted({m[3] for m in MUTATIONS}):
+    for test in sorted({m[3] for m in chosen}):
         if run(test).returncode != 0: sys.exit(f"{test} fails without a mutation")
 
-    for n, (name, old, new, test) in enumerate(MUTATIONS):
+    for n, (name, old, new, test) in enumerate(chosen):
         path = name if "/" in name else f"metal/{name}.metal"
         with open(f"{ROOT}/kernels/{path}") as f: text = f.read()
         if text.count(old) == 0: sys.exit(f"mutation {n}: {path} has no {old!r}")
@@ -87,7 +89,7 @@ def main():
         print(f"{'noticed' if noticed else 'MISSED '}  {name}: {' '.join(old.split())}  ->  {' '.join(new.split())}", flush=True)
         if not noticed and built.returncode != 0: print(built.stderr[-2000:])
         broken = path
-    print(f"{len(MUTATIONS) - missed} of {len(MUTATIONS)} mutations noticed")
+    print(f"{len(chosen) - missed} of {len(chosen)} mutations noticed")
     sys.exit(missed != 0)
 
 

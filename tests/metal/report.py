@@ -61,7 +61,7 @@ def attention(names, program):
 
 def codec(names):
     """Checks per kernel: a row per operation, a column per type."""
-    checks, ops, types = collections.Counter(kernel for kernel, _ in run("codec")), [], []
+    checks, ops, types = collections.Counter(kernel for kernel, _ in run("codec") if kernel in names), [], []
     cells = {}
     for name in names:
         m = re.match(r"kernel_(?:(set_rows_f\d+_i\d+|cpy_f\d+|get_rows)_(turbo\d(?:_64)?)|(cpy)_(turbo\d(?:_64)?)_(f\d+)|flash_attn_ext_kv_(\w+)_f16)$", name)

@@ -39,8 +39,7 @@ static void attention(const char * type, const Shape & shape, int queries, int r
     if (queries) ggml_metal_tuning::fa_vec_set_override({ (int8_t) queries, (int8_t) rows_a_step });
     const AttentionCase p(shape, 128, 128, RowType::named(type), RowType::named(type), 7);
     const size_t        before = dispatched().size();
-    // one position behind the end: the pad kernel reads it (docs/metal.md)
-    const auto          got = run_attention(p, 1);
+    const auto          got = run_attention(p);
     const double        exact = relative_error(got.data(), p.answer()), seen = relative_error(got.data(), p.answer(true));
     ggml_metal_tuning::fa_vec_clear_override();
     for (size_t i = before; i < dispatched().size(); ++i) {
