@@ -392,3 +392,7 @@ fn mixed(x: &Instance<'_>, weights: &[f64], v: &[f32]) -> Vec<f64> {
     });
     out
 }
+
+#[cfg(test)]
+#[path = "attention_tests.rs"]
+mod tests;
