@@ -17,12 +17,15 @@ pub const PROMPT: usize = 160;
 /// Tokens that follow one by one, by the kernels for few.
 pub const STEPS: usize = 64;
 
-/// Largest mean Kullback-Leibler divergence of the device from the CPU, in nats per token. Both round activations in their own
-/// way, and a rounding that moves K or V over an edge of the codebook changes an index; a wrong kernel is above 0.1.
+/// Largest mean Kullback-Leibler divergence of the device from the reference, in nats per token. Both round activations in their
+/// own way, and a rounding that moves K or V over an edge of the codebook changes an index: that is why fewer bits diverge more.
+/// Two sound implementations on one CPU, of which one rounds queries to q8_0, had 0 (f16), 1.6e-4 (turbo4), 5.0e-4 (turbo3) and
+/// 2.1e-3 (turbo2).
 pub const MOST_DIVERGENCE: f64 = 0.01;
 
-/// Smallest share of tokens with the same most probable next token.
-pub const LEAST_SAME_TOP: f64 = 0.95;
+/// Smallest share of tokens with the same most probable next token. The same two had 100, 97.8, 96.9 and 93.7 %; where two tokens
+/// are nearly as probable, any rounding decides.
+pub const LEAST_SAME_TOP: f64 = 0.85;
 
 /// Who the device is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -225,7 +228,7 @@ mod tests {
             );
         }
         let other = ModelResult {
-            same_top: 0.9,
+            same_top: 0.8,
             ..good()
         };
         assert_eq!(faults(&other, true).len(), 1);

@@ -30,6 +30,11 @@ impl Claims {
         }
     }
 
+    /// Whether a device of this backend must be asked for simdgroup matrices.
+    pub(super) fn depend_on_matrices(backend: &str) -> bool {
+        matches!(backend, "MTL" | "Metal")
+    }
+
     /// Whether the device must run it.
     #[must_use]
     pub fn include(&self, cell: &Cell) -> bool {

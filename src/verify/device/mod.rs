@@ -112,7 +112,8 @@ pub fn check(
     plan: &Plan,
     progress: impl FnMut(Progress, &Cell),
 ) -> Result<DeviceReport> {
-    let matrices = attention::runs_plain(device, &registry.kernels)?;
+    // only Metal's answer means something, and only Metal is asked
+    let matrices = Claims::depend_on_matrices(&info.backend) && attention::runs_plain(device, &registry.kernels)?;
     let claims = Claims::of(&info.backend, matrices);
     let problems = attention::problems(plan.quick);
     let of_rows = registry.types.len() * RowsKind::ALL.len();
@@ -122,7 +123,7 @@ pub fn check(
         registry,
         plan,
         claims: &claims,
-        cpu: info.backend == "CPU",
+        bounds: attention::Bounds::of(info.backend == "CPU")?,
         position: Progress {
             done: 0,
             total: of_rows + of_attention,
@@ -140,7 +141,7 @@ struct Run<'a, F> {
     registry: &'a Registry,
     plan: &'a Plan,
     claims: &'a Claims,
-    cpu: bool,
+    bounds: attention::Bounds,
     position: Progress,
     progress: F,
     results: Vec<CellResult>,
@@ -198,7 +199,7 @@ impl<F: FnMut(Progress, &Cell)> Run<'_, F> {
             let mut verdicts: HashMap<Cell, Verdict> = HashMap::new();
             for problem in problems {
                 let many = problem.is_many();
-                let bound = attention::bound(self.cpu, many);
+                let bound = self.bounds.bound(many);
                 let instance = Instance::new(*problem, head, &operands, &self.registry.types)?;
                 let mut weights = None;
                 for (k, v) in &pairs {
@@ -229,7 +230,7 @@ impl<F: FnMut(Progress, &Cell)> Run<'_, F> {
             for (cell, verdict) in verdicts {
                 let claimed = self.claims.include(&cell);
                 let many = matches!(cell, Cell::Attention { many: true, .. });
-                let bound = Some(attention::bound(self.cpu, many));
+                let bound = Some(self.bounds.bound(many));
                 self.results.push(CellResult::judge(cell, verdict, claimed, bound));
             }
         }

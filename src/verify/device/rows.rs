@@ -63,7 +63,7 @@ impl Bench<'_> {
             let x = self.rng.normals(self.ty.block);
             blocks.push((format!("random block {number}"), x));
         }
-        while blocks.len() % BLOCKS != 0 {
+        while !blocks.len().is_multiple_of(BLOCKS) {
             blocks.push(("padding".into(), vec![0.0; self.ty.block]));
         }
         blocks
