@@ -76,7 +76,7 @@ async fn idle_connections_make_room_for_others_and_busy_ones_stay() {
     .await;
     let mut busy = site.send(&post(CHAT, STREAMED)).await;
     read_until(&mut busy, "Hel").await;
-    let mut idle = vec![
+    let mut idle = [
         site.connect().await,
         site.send("GET /health HT").await,
         site.connect().await,
