@@ -68,7 +68,8 @@ pub struct ListenArgs {
     /// Certificate for TLS, with its chain (PEM).
     #[arg(long, value_name = "FILE", requires = "ssl_key_file")]
     pub ssl_cert_file: Option<PathBuf>,
-    /// Seconds a client may take to go on with a request it has begun to send. [-to]
+    /// Seconds a client may take to go on with a request it has begun to send, and to take a part of its answer. For the head of
+    /// a request, and between two, it has as long, but 30 at most. [-to]
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
     /// Seconds that running answers may take to end when the server is stopped; new requests get 503. A second Ctrl-C or
@@ -78,7 +79,8 @@ pub struct ListenArgs {
     /// Threads that read requests and write answers.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads_http: u16,
-    /// Connections at once; more wait to be accepted.
+    /// Connections at once. When more come, those that were idle for longest are closed; where none is, they wait. The limit of
+    /// open files is raised to what the system permits.
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
     /// Seconds of silence after which a stream sends a comment, so that proxies keep it open.

@@ -1,5 +1,6 @@
 //! Writing a profile: whole or not at all, and never over somebody's changes.
 
+use crate::store::sync_dir;
 use anyhow::{Context as _, Result, bail};
 use std::io::Write as _;
 use std::path::Path;
@@ -47,7 +48,7 @@ pub fn write(path: &Path, text: &str, force: bool) -> Result<Outcome> {
         } else {
             file.persist_noclobber(&target)?; // somebody may have been faster
         }
-        Ok(())
+        sync_dir(folder)
     };
     attempt().with_context(|| format!("cannot write the profile to {}", path.display()))?;
     Ok(Outcome::Written)

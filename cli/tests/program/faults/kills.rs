@@ -20,7 +20,6 @@ const KILLS: u32 = 20;
 /// What was found after the kills.
 #[derive(Debug, Default)]
 struct Found {
-    slots: u32,
     unfinished_slots: u32,
     manifests: u32,
     whole_models: u32,
@@ -47,7 +46,7 @@ fn work(addr: &str, killed: &AtomicBool) {
             }
         }
     };
-    let name = |n: u32| format!(r#"{{"filename":"{n}.bin"}}"#);
+    let name = |n: u32| format!(r#"{{"model":"one","filename":"{n}.bin"}}"#);
     let slots: Vec<_> = (0..3).map(|n| ("POST /slots/0?action=save", name(n))).collect();
     let store = [
         ("POST /api/copy", r#"{"source":"one","destination":"copy"}"#.to_owned()),
@@ -128,7 +127,7 @@ fn a_server_that_is_killed_leaves_everything_whole_or_absent() {
     let start = || {
         let options = [
             "-c",
-            "512",
+            "2048",
             "--parallel",
             "1",
             "--models-dir",
@@ -142,12 +141,15 @@ fn a_server_that_is_killed_leaves_everything_whole_or_absent() {
         ];
         Server::start_with(&options, &[("RUST_LOG", "off")])
     };
-    let mut found = Found::default();
+    let (mut found, mut restored_slots, mut models_seen) = (Found::default(), 0, 0);
     for kill in 0..=kills {
         // it starts on what the one before has left
         let mut server = start();
-        let ask = r#"{"model":"one","prompt":"Once upon a time","max_tokens":8}"#;
-        assert_eq!(call(&server.addr, "POST /v1/completions", ask).unwrap().0, 200);
+        // so long that a saved slot has a megabyte
+        let story = "Once upon a time there was a server that nobody could harm. ".repeat(40);
+        let ask = format!(r#"{{"model":"one","prompt":"{story}","max_tokens":4}}"#);
+        assert_eq!(call(&server.addr, "POST /v1/completions", &ask).unwrap().0, 200);
+        found = Found::default();
         let manifests = look(models.path(), slots.path(), &mut found);
         let (_, tags) = call(&server.addr, "GET /api/tags", "").unwrap();
         for name in manifests.keys() {
@@ -159,21 +161,24 @@ fn a_server_that_is_killed_leaves_everything_whole_or_absent() {
         for entry in std::fs::read_dir(slots.path()).unwrap().flatten() {
             let name = entry.file_name().into_string().unwrap();
             if !name.starts_with('.') {
-                let body = format!(r#"{{"filename":"{name}"}}"#);
+                let body = format!(r#"{{"model":"one","filename":"{name}"}}"#);
                 let (status, restored) = call(&server.addr, "POST /slots/0?action=restore", &body).unwrap();
                 assert_eq!(status, 200, "{name}: {restored}");
-                found.slots += 1;
+                restored_slots += 1;
             }
         }
         if kill == kills {
             break;
         }
-        hub.fail([Fault::Slow(256 << 10, Duration::from_millis(5))]);
+        if kill % 2 == 0 {
+            hub.fail([Fault::Slow(512 << 10, Duration::from_millis(10))]);
+        }
         let killed = AtomicBool::new(false);
+        models_seen += found.whole_models;
         seed ^= seed << 13;
         seed ^= seed >> 7;
         seed ^= seed << 17;
-        let after = Duration::from_millis(seed % 300);
+        let after = Duration::from_millis(seed % 400);
         std::thread::scope(|scope| {
             scope.spawn(|| work(&server.addr, &killed));
             std::thread::sleep(after);
@@ -182,7 +187,11 @@ fn a_server_that_is_killed_leaves_everything_whole_or_absent() {
         });
         server.child.wait().unwrap();
     }
-    println!("after {kills} kills all was whole or absent: {found:?}");
+    println!(
+        "after {kills} kills all was whole or absent: {restored_slots} saved slots restored, {models_seen} downloads checked; at the \
+         end there were {found:?}"
+    );
+    assert!(restored_slots > 0, "no slot was saved before a kill");
     // what was left over does not hinder the last pull
     let server = start();
     let (status, _) = call(&server.addr, "POST /api/pull", r#"{"model":"org/repo","stream":false}"#).unwrap();

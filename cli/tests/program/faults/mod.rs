@@ -16,7 +16,6 @@ mod stand_in;
 
 use std::path::Path;
 use std::process::Child;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -47,20 +46,13 @@ fn signal(child: &Child, signal: rustix::process::Signal) {
 /// Lowers what the running process may have, or lifts it again.
 #[cfg(target_os = "linux")]
 fn limit(child: &Child, resource: rustix::process::Resource, most: Option<u64>) {
+    // the child has it from this process, and not everybody may raise it
+    let maximum = rustix::process::getrlimit(resource).maximum;
     let limit = rustix::process::Rlimit {
-        current: most,
-        maximum: None,
+        current: most.or(maximum),
+        maximum,
     };
     rustix::process::prlimit(Some(pid(child)), resource, limit).unwrap();
-}
-
-#[track_caller]
-fn wait_for(what: &str, so: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !so() {
-        assert!(start.elapsed() < Duration::from_secs(20), "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// What `/proc` says of a process, in KiB.

@@ -118,6 +118,21 @@ async fn a_request_whose_length_is_ambiguous_smuggles_nothing_in() {
 }
 
 #[tokio::test]
+async fn where_chunks_and_a_length_are_announced_the_chunks_count_and_the_connection_ends() {
+    let site = site().await;
+    let hidden = "GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let body = format!("{:x}\r\n{WHOLE}\r\n0\r\n\r\n{hidden}", WHOLE.len());
+    for length in [body.len(), 4] {
+        let request = format!(
+            "POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n{body}"
+        );
+        let answer = site.exchange(&request).await;
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+        assert!(!answer.contains("\"object\":\"list\""), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn http_1_0_is_answered_and_the_connection_ends() {
     let site = site().await;
     for request in [

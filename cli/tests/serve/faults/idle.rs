@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{CHAT, Rules, STREAMED, Site, WHOLE, post, read_until, rest, within_a_second};
+use crate::certificate::Certificate;
 use crate::serve::backend::Event;
+use crate::serve::start;
 use crate::support::{Scripted, Step, greeting, started};
 
 #[tokio::test]
@@ -12,6 +14,21 @@ async fn a_connection_without_a_request_is_closed() {
     assert_eq!(rest(&mut site.connect().await).await, "");
     // hyper waits without end for the rest of what may become HTTP/2
     assert!(site.exchange("PRI * HT").await.starts_with("HTTP/1.1 408"));
+    site.is_left_alone().await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_to_its_end_is_given_up() {
+    let certificate = Certificate::new();
+    let (key, cert) = (certificate.path("key.pem"), certificate.path("cert.pem"));
+    let listen = crate::listening::args(&["--ssl-key-file", &key, "--ssl-cert-file", &cert]).listen;
+    let rules = Rules {
+        tls: start::connections(&listen).unwrap().tls,
+        timeout: Duration::from_secs(1),
+        ..Rules::default()
+    };
+    let site = Site::with(Scripted::answering(greeting()), rules).await;
+    assert_eq!(rest(&mut site.send("\x16\x03\x01").await).await, "");
     site.is_left_alone().await;
 }
 
@@ -59,7 +76,7 @@ async fn idle_connections_make_room_for_others_and_busy_ones_stay() {
     .await;
     let mut busy = site.send(&post(CHAT, STREAMED)).await;
     read_until(&mut busy, "Hel").await;
-    let mut idle = vec![
+    let mut idle = [
         site.connect().await,
         site.send("GET /health HT").await,
         site.connect().await,

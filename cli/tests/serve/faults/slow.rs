@@ -13,7 +13,7 @@ const PIECES: usize = 400;
 const PIECE: usize = 64 << 10;
 
 fn long_answer() -> Vec<Step> {
-    let text = || Step::from(Event::text(&"x".repeat(PIECE)));
+    let text = || Step::from(Event::text("x".repeat(PIECE)));
     let pieces = std::iter::repeat_with(text).take(PIECES);
     let end = Step::from(done(Finish::Stop));
     [started().into()].into_iter().chain(pieces).chain([end]).collect()
