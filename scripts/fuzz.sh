@@ -27,4 +27,4 @@ kept="$PWD/target/fuzz/$FUZZ_TARGET"
 mkdir -p "$kept" "$PWD/target/fuzz/found" "fuzz/corpus/$FUZZ_TARGET"
 FUZZ_SEEDS="$kept" "$program"
 exec nice -n 19 "$program" "$kept" "fuzz/corpus/$FUZZ_TARGET" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=4096 \
-    -max_len=65536 -artifact_prefix="$PWD/target/fuzz/found/$FUZZ_TARGET-" -print_final_stats=1 "${@:3}"
+    -max_len=262144 -artifact_prefix="$PWD/target/fuzz/found/$FUZZ_TARGET-" -print_final_stats=1 "${@:3}"

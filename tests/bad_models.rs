@@ -269,6 +269,48 @@ fn hyperparameters_that_the_engine_asserts_on_are_errors() {
     Model::load(tiny_path()).expect("the embedded model");
 }
 
+/// The embedded model with a vocabulary that is split by `std::regex`, which calls itself for each character of a word.
+fn split_by_regex() -> Model {
+    let mut bytes = std::fs::read(tiny_path()).expect("the model");
+    let key = b"tokenizer.ggml.pre";
+    let at = bytes
+        .windows(key.len())
+        .position(|window| window == key)
+        .expect("the key");
+    let value = at + key.len() + 12; // behind type and length
+    assert_eq!(&bytes[value..value + 5], b"qwen2");
+    bytes[value..value + 5].copy_from_slice(b"bloom");
+    let path = scratch("regex.gguf");
+    std::fs::write(&path, bytes).expect("the model");
+    let model = Model::builder(&path).mmap(false).load().expect("a model");
+    std::fs::remove_file(path).expect("the weights are in memory");
+    model
+}
+
+#[test]
+fn words_of_any_length_are_tokenized() {
+    const NAME: &str = "words_of_any_length_are_tokenized";
+    if child::is_child(NAME) {
+        let model = split_by_regex();
+        for text in [
+            "a".repeat(50_000),
+            " ".repeat(50_000),
+            "\u{4f60}\u{597d}".repeat(10_000),
+        ] {
+            let tokens = model.tokenize(&text, false, false).expect("tokens");
+            assert_eq!(model.detokenize(&tokens, false).expect("text"), text);
+        }
+        let error = model
+            .tokenize(&"a".repeat(5 << 20), false, false)
+            .expect_err("a line of 5 MiB");
+        assert!(matches!(error, Error::Invalid(_)), "{error}");
+        return;
+    }
+    let output = child::rerun(NAME, &[]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{errors}", output.status);
+}
+
 #[test]
 fn a_progress_function_stops_loading() {
     let calls = Arc::new(AtomicU32::new(0));

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 #[allow(dead_code, unused_imports)]
 mod support;
 #[path = "../targets/mod.rs"]
+#[allow(dead_code)] // `make test` uses the rest
 mod targets;
 
 use targets::{Target, mutate};

@@ -16,13 +16,14 @@ use std::sync::OnceLock;
 /// A model that is loaded in a millisecond.
 fn shape(arch: &str) -> SynthParams {
     SynthParams {
-        layers: 1,
+        layers: 2,
         heads: 1,
         kv_heads: 1,
         head_dim: 32,
         ff: 32,
         vocab: 300,
-        weight_type: "q8_0".into(),
+        // the rows of a compressed cache of deepseek2 are too short for blocks
+        weight_type: if arch == "deepseek2" { "f16" } else { "q8_0" }.into(),
         ..SynthParams::of(arch)
     }
 }

@@ -153,12 +153,14 @@ fn fresh(old: &Value, random: &mut Random) -> Value {
         0 => json!([old]),
         1 => json!({ random.pick(&words().keys).as_str(): old }),
         2 => {
-            let depth = 1 + random.below(1 << random.below(10));
+            let most = 1 << random.below(10);
+            let depth = 1 + random.below(most);
             (0..depth).fold(old.clone(), |inner, _| json!([inner]))
         }
         3 => {
             let key = random.pick(&words().keys).clone();
-            let depth = 1 + random.below(1 << random.below(8));
+            let most = 1 << random.below(8);
+            let depth = 1 + random.below(most);
             (0..depth).fold(old.clone(), |inner, _| json!({ key.as_str(): inner }))
         }
         4 => {

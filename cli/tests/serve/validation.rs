@@ -141,6 +141,13 @@ async fn samplers_go_by_name_or_letter_in_the_order_given() {
     }
 }
 
+/// DRY reads the whole vocabulary whenever it is made; ten kilobytes of `d` would make ten thousand of it.
+#[tokio::test]
+async fn each_sampler_may_be_named_once() {
+    refused("samplers", json!("d".repeat(10_000))).await;
+    refused("samplers", json!(["top_k", "dry", "top_k"])).await;
+}
+
 #[tokio::test]
 async fn what_few_ask_for_arrives_too() {
     let server = Server::answering(greeting());

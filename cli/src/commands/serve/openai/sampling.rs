@@ -107,26 +107,32 @@ fn samplers(fields: Fields<'_>) -> Result<Option<Vec<SamplerKind>>, ApiError> {
         )
     };
     let named = |name: &str| serde_json::from_value(Value::from(name)).map_err(|_| unknown(name));
-    match fields.get("samplers") {
-        None => Ok(None),
+    let kinds: Vec<SamplerKind> = match fields.get("samplers") {
+        None => return Ok(None),
         Some(Value::String(letters)) => letters
             .chars()
             .map(|letter| {
                 let known = LETTERS.iter().find(|(known, _)| *known == letter);
                 known.map(|(_, kind)| *kind).ok_or_else(|| unknown(&letter.to_string()))
             })
-            .collect::<Result<_, _>>()
-            .map(Some),
+            .collect::<Result<_, _>>()?,
         Some(Value::Array(names)) => names
             .iter()
             .map(|name| named(name.as_str().unwrap_or_default()))
-            .collect::<Result<_, _>>()
-            .map(Some),
-        Some(_) => Err(ApiError::param(
-            "samplers",
-            "must be an array of names or a string of letters",
-        )),
+            .collect::<Result<_, _>>()?,
+        Some(_) => {
+            return Err(ApiError::param(
+                "samplers",
+                "must be an array of names or a string of letters",
+            ));
+        }
+    };
+    // each is made and run anew: DRY reads the whole vocabulary for each of its breakers
+    let repeats = || (1..kinds.len()).any(|at| kinds[..at].contains(&kinds[at]));
+    if kinds.len() > LETTERS.len() || repeats() {
+        return Err(ApiError::param("samplers", "may name each sampler once"));
     }
+    Ok(Some(kinds))
 }
 
 /// The seed. Clients send up to 64 bits and the engine takes 32: larger ones are folded, so that
