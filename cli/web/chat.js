@@ -2,7 +2,7 @@
 
 import { $, announce, h, show } from "./dom.js";
 import { ApiError, stream } from "./api.js";
-import { bytes, count } from "./format.js";
+import { bytes, count, mebibytes } from "./format.js";
 import * as model from "./model.js";
 import * as settings from "./settings.js";
 import * as store from "./store.js";
@@ -348,8 +348,8 @@ function drawMeter() {
   meter.classList.toggle("full", share > 90);
   const parts = [`${count(used)} of ${count(limit)} tokens`];
   const { bytes_per_token: each, bytes_per_token_f16: plain } = props.kv ?? {};
-  if (each) parts.push(`KV ${bytes(used * each)}`);
-  if (each && plain) parts.push(`f16 would take ${bytes(used * plain)} (${(plain / each).toFixed(1)}×)`);
+  if (each) parts.push(`KV ${mebibytes(used * each)}`);
+  if (each && plain) parts.push(`f16 would take ${mebibytes(used * plain)} (${(plain / each).toFixed(1)}×)`);
   const shown = parts.join(" · ");
   text.textContent = shown;
   meter.setAttribute("aria-valuetext", shown);

@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { Browser, DESKTOP, PHONE, answered, say } from "./browser.mjs";
 import { Checks } from "./checks.mjs";
-import { Stage, answer } from "./stage.mjs";
+import { Stage, answer, progress } from "./stage.mjs";
 
 const { TURBOQUANT_URL: server, CHROMIUM: chromium, WEB_DIR: folder } = process.env;
 const stage = await new Stage(server, folder).open();
@@ -67,7 +67,7 @@ await checks.run("the meter has the tokens of the conversation, their bytes, and
   const { usage } = (await stored(page))[0].turns.at(-1);
   const props = await (await fetch(`${server}/props?model=turbotiny`)).json();
   const used = usage.total_tokens;
-  const mib = (bytes) => (bytes / (bytes < 1 << 20 ? 1024 : 1 << 20)).toPrecision(3);
+  const mib = (bytes) => `${(bytes / (1 << 20)).toFixed(2)} MiB`;
   const shown = await text(page.locator("#meter-text"));
   assert(shown.startsWith(`${used} of ${props.default_generation_settings.n_ctx.toLocaleString("en-US")} tokens`), shown);
   assert(shown.includes(`KV ${mib(used * props.kv.bytes_per_token)}`), shown);
@@ -255,6 +255,14 @@ await checks.run("reasoning is folded and can be opened", async () => {
   assert.equal(await text(turn.locator(".text")), "The answer.");
 });
 
+await checks.run("how far a long prompt is read is shown until the answer begins", async () => {
+  const page = await on(answer([progress(9000, 20000), progress(18000, 20000)], { hang: true }));
+  await say(page, "A long text");
+  await page.locator(".status", { hasText: "Reading the prompt: 90 % of 20,000 tokens" }).waitFor();
+  await page.keyboard.press("Escape");
+  await page.getByText("Stopped.", { exact: true }).first().waitFor();
+});
+
 await checks.run("a tool call is shown, and the result that is given goes back", async () => {
   const start = { tool_calls: [{ index: 0, id: "call_1", type: "function", function: { name: "weather", arguments: "" } }] };
   const more = (part) => ({ tool_calls: [{ index: 0, function: { arguments: part } }] });
@@ -343,6 +351,18 @@ await checks.run("errors of the server are shown as they are, with a way to try 
   assert.equal(await shown.count(), 0);
 });
 
+await checks.run("a model that does not load leaves the one that is there, with the reason", async () => {
+  const page = await on(null, { failing: true });
+  await model(page, "turbotiny");
+  await page.locator("#kv:not([disabled])").waitFor();
+  const error = { message: "it needs 90 GiB and there are 4", type: "unavailable_error", param: null, code: null };
+  stage.json("/models/load", { error }, 503);
+  await page.selectOption("#kv", "f16");
+  await page.getByRole("dialog").getByRole("button", { name: "Load again" }).click();
+  await page.locator("#banner", { hasText: "failed. it needs 90 GiB and there are 4" }).waitFor();
+  await page.waitForFunction(() => document.querySelector("#kv").value === "turbo4");
+});
+
 await checks.run("a server that is gone is said, and found again", async () => {
   const page = await on(null, { failing: true });
   stage.on("*", (_, response) => response.destroy());
@@ -373,6 +393,13 @@ await checks.run("a key is asked for, kept for the tab, and on wish on the compu
   });
   await page.reload();
   const dialog = page.getByRole("dialog", { name: "API key" });
+  await dialog.getByText("wants an API key").waitFor();
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  await page.click("#tab-server");
+  await page.locator("#server-note", { hasText: "missing or wrong API key" }).waitFor();
+  assert.equal(await dialog.count(), 0);
+  await page.click("#tab-chat");
+  await page.locator("#banner").getByRole("button").click();
   await dialog.getByRole("textbox").fill("wrong");
   await dialog.getByRole("button", { name: "Use this key" }).click();
   await dialog.getByText("does not take this key").waitFor();
