@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 here=cli/tests/web
 work=$PWD/target/web
 mkdir -p "$work"
-total=$(grep -c '^await checks.run("' $here/web.mjs)
+total=$(cat $here/*.mjs | grep -c '^await checks.run("')
 NODE_MIN=18
 
 skip() {
@@ -35,7 +35,7 @@ find_chromium() {
 # where nobody is asked anyway; a mirror that does not have them is no failure of the page
 if [ "${CI:-}" = true ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     missing=()
-    find_chromium >/dev/null || missing+=(chromium)
+    find_chromium >/dev/null || missing+=(chromium fonts-dejavu-core) # it brings no font of its own
     command -v node >/dev/null || missing+=(nodejs)
     command -v npm >/dev/null || missing+=(npm)
     if [ ${#missing[@]} -gt 0 ]; then

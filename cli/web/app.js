@@ -102,9 +102,14 @@ function keyboard() {
   });
 }
 
+let declined = false; // the dialog comes by itself until it was closed once
+
 async function key(error) {
+  if (error && declined) return;
   const why = error && (api.hasKey() ? "The server does not take this key." : "This server wants an API key.");
-  if (await dialogs.askKey(why)) await model.refresh();
+  const given = await dialogs.askKey(why);
+  declined = Boolean(error) && !given;
+  if (given) await model.refresh();
 }
 
 function start() {

@@ -1,8 +1,10 @@
-// The conversation that is open: sending, streaming, stopping, and how much of the context it takes.
+// The conversation that is open: sending, streaming, stopping, trying again.
 
 import { $, announce, h, show } from "./dom.js";
 import { ApiError, stream } from "./api.js";
-import { bytes, count } from "./format.js";
+import { count } from "./format.js";
+import * as images from "./images.js";
+import { drawMeter } from "./meter.js";
 import * as model from "./model.js";
 import * as settings from "./settings.js";
 import * as store from "./store.js";
@@ -11,11 +13,9 @@ import { editor, turnView } from "./turns.js";
 let talk = store.fresh(settings.last());
 let views = new Map();
 let running = null; // the AbortController of the answer that is written
-let pictures = []; // to go with the next message
 let replaced = null; // turns that an edit or another try took the place of
 let changed = () => {};
 
-const MOST_IMAGE = 10 << 20;
 const KEEP_EVERY = 1000; // milliseconds, while an answer is written
 
 export const current = () => talk;
@@ -32,8 +32,7 @@ export function open(conversation) {
     turn.stopped = true;
   }
   replaced = null;
-  pictures = [];
-  drawPictures();
+  images.taken();
   draw();
   scrollDown(true);
 }
@@ -52,20 +51,10 @@ export function start(onChange) {
     }
   });
   box.addEventListener("input", () => fit(box));
-  box.addEventListener("paste", (event) => take([...event.clipboardData.files], event));
-  $("view-chat").addEventListener("dragover", (event) => event.preventDefault());
-  $("view-chat").addEventListener("drop", (event) => take([...event.dataTransfer.files], event));
   $("stop").addEventListener("click", stop);
-  $("attach").addEventListener("click", () => $("attach-file").click());
-  $("attach-file").addEventListener("change", (event) => {
-    take([...event.target.files]);
-    event.target.value = "";
-  });
+  images.start();
   $("settings").addEventListener("click", changeSettings);
-  model.onChange(() => {
-    show($("attach"), model.sees());
-    drawMeter();
-  });
+  model.onChange(() => drawMeter(talk));
   draw();
 }
 
@@ -85,14 +74,12 @@ function fit(box) {
 async function submit() {
   const box = $("message");
   const content = box.value;
-  if (running || (!content.trim() && !pictures.length)) return;
+  if (running || (!content.trim() && !images.any())) return;
   box.value = "";
   fit(box);
   replaced = null;
-  talk.turns.push({ role: "user", content, images: pictures });
+  talk.turns.push({ role: "user", content, images: images.taken() });
   if (!talk.title) talk.title = content.trim().split("\n")[0].slice(0, 80) || "Image";
-  pictures = [];
-  drawPictures();
   draw();
   keep();
   await answer();
@@ -216,8 +203,8 @@ function messages({ turns, settings: { system } }) {
       }
       out.push(message);
     } else if (turn.images?.length) {
-      const images = turn.images.map((url) => ({ type: "image_url", image_url: { url } }));
-      out.push({ role: "user", content: [...images, { type: "text", text: turn.content }] });
+      const parts = turn.images.map((url) => ({ type: "image_url", image_url: { url } }));
+      out.push({ role: "user", content: [...parts, { type: "text", text: turn.content }] });
     } else {
       out.push({ role: "user", content: turn.content });
     }
@@ -309,7 +296,7 @@ function draw() {
   log.replaceChildren(...nodes);
   if (stay) scrollDown(true);
   drawControls();
-  drawMeter();
+  drawMeter(talk);
 }
 
 function welcome() {
@@ -328,36 +315,6 @@ function drawControls() {
   show($("stop"), running !== null);
 }
 
-/** How much of the context the conversation takes, as its last complete answer says. */
-function drawMeter() {
-  const props = model.state.props;
-  const last = talk.turns.findLast((turn) => turn.usage);
-  const used = last ? last.usage.prompt_tokens + last.usage.completion_tokens : 0;
-  const limit = props?.default_generation_settings?.n_ctx;
-  const text = $("meter-text");
-  const meter = $("meter");
-  if (!limit) {
-    text.textContent = props ? "The model is not loaded; a message loads it." : "The server has not said what it serves.";
-    meter.hidden = true;
-    return;
-  }
-  const share = Math.min(100, (100 * used) / limit);
-  meter.hidden = false;
-  meter.setAttribute("aria-valuenow", Math.round(share));
-  meter.firstElementChild.style.width = `${share}%`;
-  meter.classList.toggle("full", share > 90);
-  const parts = [`${count(used)} of ${count(limit)} tokens`];
-  const { bytes_per_token: each, bytes_per_token_f16: plain } = props.kv ?? {};
-  if (each) parts.push(`KV ${bytes(used * each)}`);
-  if (each && plain) parts.push(`f16 would take ${bytes(used * plain)} (${(plain / each).toFixed(1)}×)`);
-  const shown = parts.join(" · ");
-  text.textContent = shown;
-  meter.setAttribute("aria-valuetext", shown);
-  text.title = each
-    ? `One token takes ${bytes(each)} of the KV cache${plain ? `, in f16 it would take ${bytes(plain)}` : ""}. The whole context of ${count(limit)} tokens: ${bytes(limit * each)}${plain ? ` instead of ${bytes(limit * plain)}` : ""}.`
-    : "";
-}
-
 const atEnd = () => {
   const log = $("log");
   return log.scrollHeight - log.scrollTop - log.clientHeight < 60;
@@ -366,41 +323,4 @@ const atEnd = () => {
 function scrollDown(now) {
   const log = $("log");
   log.scrollTo({ top: log.scrollHeight, behavior: now ? "instant" : "smooth" });
-}
-
-/** Attaches the images among these files, where the model sees. */
-async function take(files, event) {
-  const images = files.filter((file) => file.type.startsWith("image/"));
-  if (!images.length || !model.sees()) return;
-  event?.preventDefault();
-  for (const file of images) {
-    if (file.size > MOST_IMAGE) {
-      announce(`${file.name} is larger than ${bytes(MOST_IMAGE)} and was left out.`);
-      continue;
-    }
-    const url = await new Promise((resolve, reject) => {
-      const reader = new FileReader();
-      reader.onload = () => resolve(reader.result);
-      reader.onerror = () => reject(reader.error);
-      reader.readAsDataURL(file);
-    });
-    pictures.push(url);
-  }
-  drawPictures();
-  $("message").focus();
-}
-
-function drawPictures() {
-  const box = $("attached");
-  show(box, pictures.length > 0);
-  box.replaceChildren(
-    ...pictures.map((src, i) =>
-      h(
-        "span",
-        { class: "picture" },
-        h("img", { src, alt: `Image ${i + 1}` }),
-        h("button", { type: "button", class: "icon", "aria-label": `Remove image ${i + 1}`, onclick: () => (pictures.splice(i, 1), drawPictures()) }, "×"),
-      ),
-    ),
-  );
 }

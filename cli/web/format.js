@@ -12,6 +12,9 @@ export function bytes(n) {
   return `${size.toFixed(size < 10 ? 2 : size < 100 ? 1 : 0)} ${unit}`;
 }
 
+/** Bytes as MiB, for figures that are to be compared. */
+export const mebibytes = (n) => `${(n / MIB).toFixed(n < 100 * MIB ? 2 : 0)} MiB`;
+
 /** Milliseconds. */
 export function time(ms) {
   if (!(ms >= 0)) return "–";

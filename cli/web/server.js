@@ -62,14 +62,15 @@ async function look() {
   const note = $("server-note");
   const problems = [];
   const [metrics, slots] = await Promise.all([
-    text("/metrics").then(readMetrics, (error) => void problems.push(error.message)),
-    json("/slots").catch((error) => void problems.push(error.message)),
+    text("/metrics").then(readMetrics, (error) => void problems.push(error)),
+    json("/slots").catch((error) => void problems.push(error)),
   ]);
   if (metrics) drawMetrics(metrics, slots);
   if (slots) drawSlots(slots);
-  const said = problems.length ? problems.join(" ") : `Looked at every ${PAUSE / 1000} s while this is open.`;
+  const said = problems.length ? [...new Set(problems.map((error) => error.message))].join(" ") : `Looked at every ${PAUSE / 1000} s while this is open.`;
   if (note.textContent !== said) note.textContent = said;
-  timer = setTimeout(look, PAUSE);
+  // without a key it is in vain until the view is opened again
+  if (!problems.some((error) => error.status === 401)) timer = setTimeout(look, PAUSE);
 }
 
 /** Tokens written since the server started: those of answers that have ended, and of those that are being written. */

@@ -84,7 +84,11 @@ const delta = (delta, finish_reason = null) => chunk({ choices: [{ index: 0, del
 const USAGE = { prompt_tokens: 1000, completion_tokens: 24, total_tokens: 1024, prompt_tokens_details: { cached_tokens: 0 } };
 const TIMINGS = { cache_n: 200, prompt_n: 800, prompt_ms: 400, prompt_per_second: 2000, predicted_n: 24, predicted_ms: 500, predicted_per_second: 48 };
 
-/** A script that streams an answer. `pieces`: texts, or deltas; `pause`: milliseconds between them; `hang`: never ends. */
+/** An event that tells how far the prompt is read. */
+export const progress = (processed, total) =>
+  chunk({ choices: [{ index: 0, delta: {}, finish_reason: null }], prompt_progress: { total, cache: 0, processed, time_ms: 1 } });
+
+/** A script that streams an answer. `pieces`: texts, deltas, or whole events; `pause`: milliseconds between them; `hang`: never ends. */
 export function answer(pieces, { pause = 0, hang = false, finish = "stop", error, left } = {}) {
   return async (_, response) => {
     response.on("close", () => left?.(response.writableFinished));
@@ -92,7 +96,8 @@ export function answer(pieces, { pause = 0, hang = false, finish = "stop", error
     response.write(delta({ role: "assistant", content: "" }));
     for (const piece of pieces) {
       if (response.destroyed) return;
-      response.write(delta(typeof piece === "string" ? { content: piece } : piece));
+      if (typeof piece !== "string") response.write(delta(piece));
+      else response.write(piece.startsWith("data: ") ? piece : delta({ content: piece }));
       if (pause) await new Promise((wake) => setTimeout(wake, pause));
     }
     if (hang) return;

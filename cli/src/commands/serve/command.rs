@@ -101,7 +101,7 @@ pub fn run(args: &ServeArgs, origin: &Origin) -> Result<ExitCode> {
                     Some(file) => loaded.with_context(|| format!("cannot load model {}", file.display()))?,
                     None => loaded.context("cannot load the embedded model")?,
                 }
-                announce(&engine, scheme, &addrs);
+                announce(&engine, scheme, &addrs, args.serving.webui);
                 tokio::select! {
                     () = &mut signal => {}
                     served = &mut server => return served.context("the server failed")?,
@@ -125,7 +125,7 @@ pub fn run(args: &ServeArgs, origin: &Origin) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn announce(engine: &Engine, scheme: &str, addrs: &[SocketAddr]) {
+fn announce(engine: &Engine, scheme: &str, addrs: &[SocketAddr], webui: bool) {
     let loaded = engine.describe();
     if loaded.is_empty() {
         console::say!("models are loaded when requests name them");
@@ -137,6 +137,9 @@ fn announce(engine: &Engine, scheme: &str, addrs: &[SocketAddr]) {
         if console::is_json() {
             tracing::info!(address = %format_args!("{scheme}://{addr}"), "listening");
         }
+    }
+    if let Some(addr) = addrs.first().filter(|_| webui) {
+        console::hint(format_args!("web page: open {scheme}://{addr} in a browser"));
     }
     match addrs.first() {
         None => {}

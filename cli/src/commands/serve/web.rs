@@ -36,7 +36,7 @@ macro_rules! file {
 pub static PAGE: WebFile = file!("index.html", "text/html; charset=utf-8");
 
 /// The files it asks for.
-pub static FILES: [WebFile; 18] = [
+pub static FILES: [WebFile; 20] = [
     file!("style.css", "text/css; charset=utf-8"),
     file!("icon.svg", "image/svg+xml"),
     file!("theme.js", "text/javascript; charset=utf-8"),
@@ -51,6 +51,8 @@ pub static FILES: [WebFile; 18] = [
     file!("model.js", "text/javascript; charset=utf-8"),
     file!("chat.js", "text/javascript; charset=utf-8"),
     file!("turns.js", "text/javascript; charset=utf-8"),
+    file!("images.js", "text/javascript; charset=utf-8"),
+    file!("meter.js", "text/javascript; charset=utf-8"),
     file!("history.js", "text/javascript; charset=utf-8"),
     file!("plot.js", "text/javascript; charset=utf-8"),
     file!("server.js", "text/javascript; charset=utf-8"),
