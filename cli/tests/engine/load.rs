@@ -39,6 +39,7 @@ async fn listening(options: &[&str]) -> (Arc<Engine>, Client) {
         sampling: Sampling {
             temperature: 0.0,
             ignore_eos: true,
+            reuse: true,
         },
     });
     (engine, client)
