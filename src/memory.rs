@@ -1,6 +1,6 @@
 //! What the machine offers: free memory and cores. A fact that cannot be detected is `None`, never a guess.
 
-use crate::engine::{DeviceInfo, DeviceKind};
+use crate::engine::{DeviceInfo, DeviceKind, heap};
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
 
 fn system() -> Option<System> {
@@ -55,6 +55,13 @@ pub fn peak_resident() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
+}
+
+/// For programs that serve for long: keeps the number of the heap's arenas at `n`, where the C library makes more for threads
+/// (glibc: eight for each core, of which each keeps what was freed in it, so that memory creeps up for minutes as threads of a
+/// server take turns). To be called before threads are started; where there is no such thing, nothing happens.
+pub fn limit_arenas(n: u8) {
+    heap::limit_arenas(n.into());
 }
 
 /// Bytes of address space that this process has now.

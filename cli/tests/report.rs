@@ -45,6 +45,7 @@ fn every_kind_of_record_becomes_one_page_and_its_charts() {
         "sensitivity",
         "ceiling",
         "gate",
+        "load",
     ];
     let files: Vec<PathBuf> = kinds.iter().map(|kind| fixture(&format!("{kind}.json"))).collect();
     let mut args: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
@@ -56,7 +57,7 @@ fn every_kind_of_record_becomes_one_page_and_its_charts() {
     );
     let (code, stdout, stderr) = report(&args);
     assert_eq!(code, Some(0), "{stderr}");
-    says(&stdout, &["page.html", "10 charts", "8 records"]);
+    says(&stdout, &["page.html", "10 charts", "9 records"]);
     says(&stderr, &["sensitivity.json is incomplete"]);
     let page = std::fs::read_to_string(&out).unwrap();
     says(
@@ -76,6 +77,8 @@ fn every_kind_of_record_becomes_one_page_and_its_charts() {
             "too_long, which was not run",
             "2.6 %",
             "forgotten",
+            "Under load",
+            "slots busy afterwards",
         ],
     );
     let mut charts = 0;

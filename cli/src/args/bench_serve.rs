@@ -61,6 +61,10 @@ pub struct BenchServeArgs {
     /// know, so that servers are compared by the same work; some hosted APIs refuse the field.
     #[arg(long)]
     pub no_ignore_eos: bool,
+    /// Have every prompt computed from nothing (`cache_prompt: false`, for llama-server and this program), so that with --verify
+    /// answers can differ by the company they were computed in only.
+    #[arg(long)]
+    pub no_cache_prompt: bool,
     /// Temperature of the answers; 0: the most probable token.
     #[arg(long, value_name = "T", default_value_t = 0.0)]
     pub temperature: f64,

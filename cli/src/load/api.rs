@@ -22,6 +22,8 @@ pub struct Sampling {
     pub temperature: f64,
     /// Ask for answers of full length, of servers that can (`ignore_eos`).
     pub ignore_eos: bool,
+    /// Let the server begin with what it computed for others, as it does by default.
+    pub reuse: bool,
 }
 
 /// What a line of an answer says.
@@ -85,7 +87,7 @@ impl Api {
                 if request.leave == Some(Leave::Prefill) {
                     body["return_progress"] = json!(true);
                 }
-                if alone {
+                if alone || !sampling.reuse {
                     body["cache_prompt"] = json!(false);
                 }
                 body
@@ -276,6 +278,7 @@ mod tests {
         let plain = Sampling {
             temperature: 0.0,
             ignore_eos: false,
+            reuse: true,
         };
         let body = Api::Openai.body("m", &request, plain, false);
         for name in ["ignore_eos", "return_progress", "cache_prompt"] {

@@ -7,21 +7,24 @@ use llama_turboquant_cli::commands::serve::engine::Engine;
 use llama_turboquant_cli::commands::serve::{AppState, Settings, bind, serve};
 use llama_turboquant_cli::load::api::Sampling;
 use llama_turboquant_cli::load::drive::lock;
+use llama_turboquant_cli::load::outcome::Ending;
+use llama_turboquant_cli::load::plan::Request;
 use llama_turboquant_cli::load::tally::{Report, Tally};
 use llama_turboquant_cli::load::verify::{Verified, verify};
 use llama_turboquant_cli::load::{Api, Client, Drive, Loop, Plan, Target, watch};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 struct Loaded {
     engine: Arc<Engine>,
     client: Client,
     report: Report,
-    sample: Vec<(llama_turboquant_cli::load::plan::Request, String)>,
+    sample: Vec<(Request, String)>,
 }
 
-async fn load(options: &[&str], drive: &Drive) -> Loaded {
+/// A server of these options, and a client of it.
+async fn listening(options: &[&str]) -> (Arc<Engine>, Client) {
     let engine = served::engine(options);
     let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -36,8 +39,14 @@ async fn load(options: &[&str], drive: &Drive) -> Loaded {
         sampling: Sampling {
             temperature: 0.0,
             ignore_eos: true,
+            reuse: true,
         },
     });
+    (engine, client)
+}
+
+async fn load(options: &[&str], drive: &Drive) -> Loaded {
+    let (engine, client) = listening(options).await;
     let tally = Arc::new(Mutex::new(Tally::new(&drive.plan.mix, drive.clients, 1000, 1)));
     drive.run(&client, &tally).await;
     let report = lock(&tally).report(false);
@@ -90,12 +99,11 @@ async fn sixteen_clients_on_four_slots_of_whom_a_third_leave_are_all_served_and_
         running.kv_cells_used
     );
 
+    // Steps that several answers share round differently, and some of these answers hang on the last digits: a model of this
+    // size has no opinion about such prompts. Were slots mixed up, hardly one would be the same.
     let verified = alone(&mut loaded).await;
     assert_eq!(verified.compared as u64, requests.answered);
-    println!(
-        "{} of {} differ: {:?}",
-        verified.differing, verified.compared, verified.differences
-    );
+    assert!(2 * verified.identical > verified.compared, "{verified:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,13 +119,47 @@ async fn a_full_queue_refuses_and_who_comes_back_is_served() {
     );
 }
 
-/// One slot, requests of one size: each is begun when those before it have ended.
+/// One slot, and requests of one size, each sent when the one before is in the queue.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_queue_is_served_in_the_order_of_arrival() {
-    let mut drive = drive(12, 12, "6x12", 0.0);
-    drive.pace = Loop::Open(100.0); // 10 ms apart in the mean
-    let loaded = load(&["--parallel", "1", "-c", "1024"], &drive).await;
-    assert_eq!(loaded.report.requests.answered, 12, "{:?}", loaded.report.problems);
-    let overtaken = &loaded.report.fairness.overtaken;
-    println!("{overtaken:?}");
+    let (engine, client) = listening(&["--parallel", "1", "-c", "4096"]).await;
+    let plan = drive(1, 1, "6x12", 0.0).plan;
+    let ask = |mut request: Request, tokens: u32| {
+        request.max_tokens = tokens;
+        let client = client.clone();
+        tokio::spawn(async move {
+            let sent = Instant::now();
+            let exchange = client.ask(&request, None, true).await;
+            (exchange.ending, exchange.pieces.first().map(|first| sent + *first))
+        })
+    };
+    let waiting = async |n: u32, busy: bool| {
+        let start = Instant::now();
+        loop {
+            let running = &engine.running()[0];
+            if running.queued == n && running.slots[0].busy == busy {
+                return;
+            }
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "{n} do not wait: {running:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let long = ask(plan.request(0, 100), 3900);
+    waiting(0, true).await;
+    let mut queued = Vec::new();
+    for number in 0..8 {
+        queued.push(ask(plan.request(0, number), 12));
+        waiting(number as u32 + 1, true).await;
+    }
+    long.abort();
+    let mut begun = Vec::new();
+    for task in queued {
+        let (ending, first) = task.await.unwrap();
+        assert_eq!(ending, Ending::Answered);
+        begun.push(first.unwrap());
+    }
+    assert!(begun.is_sorted(), "{begun:?}");
 }

@@ -50,6 +50,7 @@ fn client(addr: SocketAddr, api: Api) -> Client {
         sampling: Sampling {
             temperature: 0.0,
             ignore_eos: true,
+            reuse: true,
         },
     })
 }

@@ -45,6 +45,8 @@ pub struct Settings {
     /// Send reasoning as `reasoning` as well as `reasoning_content`, for clients that read the one
     /// or the other.
     pub reasoning_alias: bool,
+    /// A line in the log for every request; without it only for who wants to see more (`-v`).
+    pub log_requests: bool,
     /// Sent as `system_fingerprint`: names the build, so that a change in answers can be traced to
     /// it.
     pub fingerprint: String,
@@ -66,6 +68,7 @@ impl Default for Settings {
             webui: true,
             results: None,
             reasoning_alias: false,
+            log_requests: true,
             fingerprint: concat!("turboquant-", env!("CARGO_PKG_VERSION")).into(),
         }
     }

@@ -5,6 +5,7 @@ mod settings;
 mod show;
 
 use crate::args::bench_serve::BenchServeArgs;
+use crate::commands::serve::command::ARENAS;
 use crate::console;
 use crate::interrupt::{Interrupt, exit_code};
 use crate::load::drive::lock;
@@ -15,8 +16,8 @@ use crate::load::{Client, Drive, Loop, Report};
 use crate::measuring::progress::Progress;
 use crate::measuring::record::{Record, Sink};
 use anyhow::{Context, Result};
-use llama_turboquant::CancelToken;
 use llama_turboquant::measure::NoiseMeter;
+use llama_turboquant::{CancelToken, memory};
 use own::Own;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -60,6 +61,9 @@ pub fn run(args: &BenchServeArgs) -> Result<ExitCode> {
     let settings = Settings::new(args)?;
     let sink = Sink::open(&args.output)?;
     let cancel = Interrupt::install()?.token();
+    if args.url.is_none() {
+        memory::limit_arenas(ARENAS); // as `serve` does
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -49,7 +49,13 @@ impl Own {
             .block_on(bind(loopback))
             .context("cannot listen on this machine")?;
         let addr = listener.local_addr().context("cannot read the address of the socket")?;
-        let state = AppState::new(engine.clone(), Settings::default());
+        let state = AppState::new(
+            engine.clone(),
+            Settings {
+                log_requests: false,
+                ..Settings::default()
+            },
+        );
         let (stop, stopped) = oneshot::channel();
         let task = runtime.spawn(serve(listener, state.clone(), async {
             let _ = stopped.await; // an error means that the sender is gone, which is a reason to stop as well

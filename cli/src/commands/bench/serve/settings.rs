@@ -29,6 +29,7 @@ pub(super) struct Settings {
     pub(super) requests: Option<u64>,
     pub(super) mix: Vec<Class>,
     pub(super) ignore_eos: bool,
+    pub(super) cache_prompt: bool,
     pub(super) temperature: f64,
     pub(super) disconnect: f64,
     pub(super) retry: u32,
@@ -77,6 +78,7 @@ impl Settings {
             requests: args.requests,
             mix: args.mix.classes().to_vec(),
             ignore_eos: !args.no_ignore_eos,
+            cache_prompt: !args.no_cache_prompt,
             temperature: args.temperature,
             disconnect: args.disconnect,
             retry: args.retry,
@@ -111,6 +113,7 @@ impl Settings {
             sampling: Sampling {
                 temperature: self.temperature,
                 ignore_eos: self.ignore_eos,
+                reuse: self.cache_prompt,
             },
         })
     }

@@ -148,7 +148,10 @@ fn outcome(load: &Load) -> Table {
         ("answers per second", rate(load.throughput.requests)),
         ("prompt tokens per second", rate(load.throughput.prompt_tokens)),
         ("tokens written per second", rate(load.throughput.answer_tokens)),
-        ("Jain's index over the tokens of clients", rate(load.fairness.jain_tokens)),
+        (
+            "Jain's index over the tokens of clients",
+            rate(load.fairness.jain_tokens),
+        ),
     ];
     let overtaken = &load.fairness.overtaken;
     let text = format!("{} of {}, one by {}", overtaken.any, overtaken.n, overtaken.most);
@@ -182,7 +185,8 @@ fn latencies(latency: &Latency) -> Table {
             true => "~",
             false => "",
         };
-        let cell = |(_, summary): &(&str, &Summary)| Cell::number(of(summary), |ms| format!("{}{ms:.1}", mark(summary)));
+        let cell =
+            |(_, summary): &(&str, &Summary)| Cell::number(of(summary), |ms| format!("{}{ms:.1}", mark(summary)));
         rows.iter().map(cell).collect()
     };
     Table::new("Latencies, ms")
@@ -196,10 +200,20 @@ fn latencies(latency: &Latency) -> Table {
 }
 
 fn problems(problems: &[Problem]) -> Table {
-    let status = |problem: &Problem| problem.status.map_or(Cell::Missing, |status| Cell::Number(status.to_string()));
+    let status = |problem: &Problem| {
+        problem
+            .status
+            .map_or(Cell::Missing, |status| Cell::Number(status.to_string()))
+    };
     Table::new("Refusals and failures")
         .column("code", problems.iter().map(|problem| Cell::text(&problem.code)))
         .column("status", problems.iter().map(status))
-        .column("requests", problems.iter().map(|problem| Cell::Number(problem.count.to_string())))
-        .column("first message", problems.iter().map(|problem| Cell::text(&problem.message)))
+        .column(
+            "requests",
+            problems.iter().map(|problem| Cell::Number(problem.count.to_string())),
+        )
+        .column(
+            "first message",
+            problems.iter().map(|problem| Cell::text(&problem.message)),
+        )
 }

@@ -43,6 +43,7 @@ pub async fn observe(State(state): State<AppState>, request: Request, next: Next
         path: request.uri().path().to_owned(),
         route,
         status: None,
+        quiet: !state.settings.log_requests || QUIET.contains(&request.uri().path()),
         whole: false,
         span: span.clone(),
         _visit: state.doors.enter(),
@@ -81,6 +82,8 @@ struct Report {
     route: Option<MatchedPath>,
     /// None until the handler has answered.
     status: Option<StatusCode>,
+    /// Whether its line is for who wants to see more.
+    quiet: bool,
     /// Whether the answer was sent to its end.
     whole: bool,
     span: Span,
@@ -101,8 +104,8 @@ impl Drop for Report {
         let (method, path) = (self.method.as_str(), self.path.as_str());
         let ms = took.as_secs_f64() * 1e3;
         let whole = self.whole;
-        if QUIET.contains(&path) {
-            tracing::debug!(method, path, status, ms, "request");
+        if self.quiet {
+            tracing::debug!(method, path, status, ms, prompt_tokens, tokens, whole, "request");
         } else {
             tracing::info!(method, path, status, ms, prompt_tokens, tokens, whole, "request");
         }
