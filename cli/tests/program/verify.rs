@@ -7,9 +7,7 @@ use std::process::Stdio;
 
 /// The cells of the tables of a Markdown report, headers apart.
 fn cells(report: &str) -> Vec<String> {
-    let rows = report
-        .lines()
-        .filter(|line| line.starts_with("| ") && !line.starts_with("|  |"));
+    let rows = report.lines().filter(|line| line.starts_with("| "));
     let cells = rows.flat_map(|row| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()));
     cells.collect()
 }

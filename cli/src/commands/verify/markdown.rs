@@ -68,7 +68,7 @@ fn facts(record: &Record) -> String {
         ),
     ];
     let rows = rows.map(|(name, value)| vec![name.to_owned(), value]);
-    table(&["", ""], rows)
+    table(&["what", "found"], rows)
 }
 
 fn of_device(report: &DeviceReport) -> String {
@@ -201,7 +201,7 @@ fn of_model(record: &Record) -> String {
     });
     format!(
         "\n## The embedded model\n\n{}",
-        table(&["device", "cache", "against", "", "found"], rows)
+        table(&["device", "cache", "against", "verdict", "found"], rows)
     )
 }
 
@@ -220,7 +220,7 @@ fn of_checks(record: &Record) -> String {
     });
     let mut text = format!(
         "\n## The codec on the CPU\n\n{}",
-        table(&["check", "", "measured", "required"], rows)
+        table(&["check", "verdict", "measured", "required"], rows)
     );
     for check in record.checks.iter().filter(|check| check.passed == Some(false)) {
         text += &format!("\n{}:\n\n```\n{}\n```\n", check.id, check.detail);
@@ -261,7 +261,8 @@ fn anonymous(text: &str, home: Option<&str>) -> String {
                 .find(|c: char| c.is_whitespace() || "\"'`)|,;".contains(c))
                 .unwrap_or(rest.len());
             let path = &rest[..end];
-            let separators = path.matches(['/', '\\']).count();
+            // a backslash is an escape in Markdown where no drive is named
+            let separators = path.matches(if windows { '\\' } else { '/' }).count();
             if separators >= 2 || (c == '~' && separators > 0) {
                 out.push_str(path.rsplit(['/', '\\']).next().unwrap_or_default());
                 rest = &rest[end..];

@@ -36,9 +36,7 @@ fn record(devices: Vec<DeviceReport>) -> Record {
 
 /// The cells of every table, headers and rules apart.
 fn cells(text: &str) -> Vec<String> {
-    let lines = text
-        .lines()
-        .filter(|line| line.starts_with("| ") && !line.starts_with("|  |"));
+    let lines = text.lines().filter(|line| line.starts_with("| "));
     lines
         .flat_map(|line| {
             line.trim_matches('|')
@@ -149,6 +147,7 @@ fn folders_and_users_are_left_out() {
         "turbo4/turbo3, heads of 192/128, 1e-3 / 2e-3",
         "https://github.com/a/b",
         "| K / V | 128 |",
+        "<x,x'>/\\|x\\|^2 = 1",
         "~ 3 s",
     ] {
         assert_eq!(of(kept), kept);
