@@ -57,11 +57,15 @@ pub fn peak_resident() -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// For programs that serve for long: keeps the number of the heap's arenas at `n`, where the C library makes more for threads
-/// (glibc: eight for each core, of which each keeps what was freed in it, so that memory creeps up for minutes as threads of a
-/// server take turns). To be called before threads are started; where there is no such thing, nothing happens.
-pub fn limit_arenas(n: u8) {
-    heap::limit_arenas(n.into());
+/// For programs that serve for long, called before they start threads: the heap gives back what is freed, where the C library
+/// would keep it in many places (glibc: eight arenas per core, and holes between kept prompts of all sizes), so that the memory
+/// of a server crept up for minutes under load. Where there is no such thing, nothing happens.
+pub fn prepare_heap_to_last() {
+    /// Threads of a server take turns; two lets them allocate while another does.
+    const ARENAS: i32 = 2;
+    /// glibc's own limit at the start.
+    const LARGE: i32 = 128 << 10;
+    heap::prepare_to_last(ARENAS, LARGE);
 }
 
 /// Bytes of address space that this process has now.

@@ -17,10 +17,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Arenas of the heap. Requests are read and rendered by as many threads as there are requests, and with an arena for each of
-/// eight per core the server's memory grows for minutes under load (docs/results/2026-11-21-load.md).
-pub const ARENAS: u8 = 2;
-
 /// Serves until interrupted. The sockets are taken first, so that a mistake there costs no download and no loading; requests
 /// that arrive while the model of `-m` loads get 503. Models of a folder are loaded as requests name them.
 ///
@@ -40,7 +36,7 @@ pub fn run(args: &ServeArgs, origin: &Origin) -> Result<ExitCode> {
     let server_settings = start::settings(args)?;
     let connections = start::connections(&args.listen)?;
     let limits = limits(args, &origin.models)?;
-    memory::limit_arenas(ARENAS);
+    memory::prepare_heap_to_last();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(args.listen.threads_http.into())
         .enable_all()

@@ -5,7 +5,6 @@ mod settings;
 mod show;
 
 use crate::args::bench_serve::BenchServeArgs;
-use crate::commands::serve::command::ARENAS;
 use crate::console;
 use crate::interrupt::{Interrupt, exit_code};
 use crate::load::drive::lock;
@@ -62,7 +61,7 @@ pub fn run(args: &BenchServeArgs) -> Result<ExitCode> {
     let sink = Sink::open(&args.output)?;
     let cancel = Interrupt::install()?.token();
     if args.url.is_none() {
-        memory::limit_arenas(ARENAS); // as `serve` does
+        memory::prepare_heap_to_last(); // as `serve` does
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
