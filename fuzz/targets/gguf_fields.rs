@@ -87,6 +87,9 @@ pub fn change(data: &[u8], random: &mut Random) -> Option<Vec<u8>> {
     }
     reader.header(); // as far as it goes
     let fields = reader.fields;
+    if fields.is_empty() {
+        return None;
+    }
     let mut changed = data.to_vec();
     // From the last to the first, so that places stay true. Most fields are of the vocabulary: half the time others are meant.
     let mut chosen: Vec<usize> = (0..1 + random.below(4)).map(|_| choose(&fields, random)).collect();

@@ -5,6 +5,7 @@ use llama_turboquant::engine::grammar::Grammar;
 use llama_turboquant::engine::sampler::Sampler;
 use llama_turboquant::{Batch, Context, ContextConfig, Error};
 use std::cell::RefCell;
+use std::mem::ManuallyDrop;
 
 pub fn schema(data: &[u8]) {
     let Ok(schema) = serde_json::from_slice(data) else {
@@ -26,7 +27,8 @@ pub fn gbnf(data: &[u8]) {
 
 thread_local! {
     /// Holds the logits of one token: those of a random model, which wants to write nonsense.
-    static CONTEXT: RefCell<Option<Context>> = const { RefCell::new(None) };
+    /// Never dropped: what the engine logs when a context ends goes through C++'s own thread-local text, which is gone by then.
+    static CONTEXT: RefCell<Option<ManuallyDrop<Context>>> = const { RefCell::new(None) };
 }
 
 fn context() -> Context {
@@ -45,7 +47,7 @@ fn context() -> Context {
 /// A few tokens that the grammar allows.
 fn follow(grammar: &Grammar) {
     CONTEXT.with_borrow_mut(|slot| {
-        let context = slot.get_or_insert_with(context);
+        let context = slot.get_or_insert_with(|| ManuallyDrop::new(context()));
         let Ok(mut sampler) = Sampler::chain().top_k(1).grammar(grammar).build(small()) else {
             return;
         };
