@@ -7,7 +7,8 @@ use std::time::Duration;
 use llama_turboquant::CancelToken;
 use llama_turboquant_cli::load::api::Sampling;
 use llama_turboquant_cli::load::drive::lock;
-use llama_turboquant_cli::load::tally::{Report, Tally};
+use llama_turboquant_cli::load::report::Report;
+use llama_turboquant_cli::load::tally::Tally;
 use llama_turboquant_cli::load::{Api, Client, Drive, Loop, Plan, Target};
 
 use crate::serve::backend::{BackendError, Event, Finish, Progress};

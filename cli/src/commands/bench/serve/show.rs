@@ -2,8 +2,8 @@
 
 use super::Results;
 use crate::load::fairness::Fairness;
+use crate::load::report::ClassReport;
 use crate::load::summary::Summary;
-use crate::load::tally::ClassReport;
 use crate::report::table;
 use llama_turboquant::memory::human_bytes;
 use std::fmt::Write;
@@ -59,7 +59,7 @@ fn counts(results: &Results) -> String {
 fn latencies(results: &Results) -> String {
     let load = &results.load;
     let mut rows = Vec::new();
-    let mut add = |what: String, latency: &crate::load::tally::Latency| {
+    let mut add = |what: String, latency: &crate::load::report::Latency| {
         for (name, summary) in [
             ("to the first token", &latency.ttft_ms),
             ("between pieces", &latency.gap_ms),
