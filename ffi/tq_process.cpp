@@ -26,8 +26,16 @@ namespace {
 tq_log_callback log_sink      = nullptr;
 void *          log_sink_user = nullptr;
 
+// A thread's texts may be gone before other thread-local objects are, whose end still logs: that has nowhere to go.
+thread_local bool texts_are_gone = false;
+
+struct text_of_thread {
+    std::string text;
+    ~text_of_thread() { texts_are_gone = true; }
+};
+
 // A line may arrive in pieces (GGML_LOG_LEVEL_CONT); each thread assembles its own.
-thread_local std::string    log_line;
+thread_local text_of_thread log_text;
 thread_local ggml_log_level log_line_level = GGML_LOG_LEVEL_INFO;
 
 thread_local std::string * error_lines = nullptr;
@@ -52,6 +60,7 @@ tq_log_level level_of(ggml_log_level level) {
 }
 
 void flush_line() {
+    std::string & log_line = log_text.text;
     while (!log_line.empty() && (log_line.back() == '\n' || log_line.back() == '\r')) {
         log_line.pop_back();
     }
@@ -71,10 +80,14 @@ void flush_line() {
 }
 
 void on_log(ggml_log_level level, const char * text, void * /*user*/) {
+    if (texts_are_gone) {
+        return;
+    }
     if (level != GGML_LOG_LEVEL_CONT) {
         flush_line();
         log_line_level = level;
     }
+    std::string & log_line = log_text.text;
     log_line += text;
     if (!log_line.empty() && log_line.back() == '\n') {
         flush_line();

@@ -4,6 +4,7 @@ mod support;
 
 use llama_turboquant::engine::synth::SynthParams;
 use llama_turboquant::{Batch, CancelToken, Context, ContextConfig, Error, KvCacheConfig, KvType, Model};
+use std::cell::RefCell;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use support::{config, context, decode_all, last_logits, noise_tokens, prefill, shape, story_tokens, synth, tiny};
@@ -240,4 +241,20 @@ fn sequences_that_do_not_exist_are_left_alone() {
         memory = context.memory();
     }
     assert_eq!(memory.positions(0), Some((0, 7)));
+}
+
+// Thread-local objects end in reverse order of their first use: this one after the text in which the engine's log lines of the
+// thread are put together, which was used when the context was made.
+#[test]
+fn a_context_may_outlive_the_other_locals_of_its_thread() {
+    thread_local!(static KEPT: RefCell<Option<Context>> = const { RefCell::new(None) });
+    for _ in 0..8 {
+        let ended = std::thread::spawn(|| {
+            KEPT.with_borrow_mut(|kept| *kept = Some(context(&tiny(), 256, turbo())));
+        })
+        .join();
+        assert!(ended.is_ok());
+    }
+    let mut other = context(&tiny(), 256, turbo());
+    decode_all(&mut other, &noise_tokens(&tiny(), 8), 0, 0, 8);
 }

@@ -5,7 +5,6 @@ use llama_turboquant::engine::grammar::Grammar;
 use llama_turboquant::engine::sampler::Sampler;
 use llama_turboquant::{Batch, Context, ContextConfig, Error};
 use std::cell::RefCell;
-use std::mem::ManuallyDrop;
 
 pub fn schema(data: &[u8]) {
     let Ok(schema) = serde_json::from_slice(data) else {
@@ -27,8 +26,7 @@ pub fn gbnf(data: &[u8]) {
 
 thread_local! {
     /// Holds the logits of one token: those of a random model, which wants to write nonsense.
-    /// Never dropped: what the engine logs when a context ends goes through C++'s own thread-local text, which is gone by then.
-    static CONTEXT: RefCell<Option<ManuallyDrop<Context>>> = const { RefCell::new(None) };
+    static CONTEXT: RefCell<Option<Context>> = const { RefCell::new(None) };
 }
 
 fn context() -> Context {
@@ -47,7 +45,7 @@ fn context() -> Context {
 /// A few tokens that the grammar allows.
 fn follow(grammar: &Grammar) {
     CONTEXT.with_borrow_mut(|slot| {
-        let context = slot.get_or_insert_with(|| ManuallyDrop::new(context()));
+        let context = slot.get_or_insert_with(context);
         let Ok(mut sampler) = Sampler::chain().top_k(1).grammar(grammar).build(small()) else {
             return;
         };

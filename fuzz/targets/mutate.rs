@@ -215,7 +215,7 @@ fn scalar(random: &mut Random) -> Value {
     match random.below(8) {
         0 => Value::Null,
         1 => Value::Bool(random.one_in(2)),
-        2 | 3 | 4 => random
+        2..=4 => random
             .pick(NUMBERS)
             .parse::<Number>()
             .map_or(Value::Null, Value::Number),

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use llama_turboquant::engine::device_probe::Probe;
 use llama_turboquant::verify::device::{self, Cell, CellResult, DeviceReport, Plan, Registry};
-use llama_turboquant::{CancelToken, DeviceInfo, DeviceKind, memory};
+use llama_turboquant::{Backend, CancelToken, DeviceInfo, DeviceKind, memory};
 
 /// Checks device `number`; `running` hears of each operator before it runs.
 pub(super) fn check(
@@ -24,7 +24,7 @@ pub(super) fn check(
         Probe::open(number, memory::physical_cores()).with_context(|| format!("cannot open the device {name}"))?;
     let mut bar = None;
     let mut last: Option<Cell> = None;
-    device::check(info, &mut probe, &registry, &plan, |progress, cell| {
+    let mut report = device::check(info, &mut probe, &registry, &plan, |progress, cell| {
         let bar = bar.get_or_insert_with(|| super::bar(&name, progress.total));
         bar.at(progress.done);
         if last.as_ref() != Some(cell) {
@@ -33,7 +33,12 @@ pub(super) fn check(
             last = Some(cell.clone());
         }
     })
-    .with_context(|| format!("cannot check the device {name}"))
+    .with_context(|| format!("cannot check the device {name}"))?;
+    // a kernel that cannot be made is known once it was asked for
+    if let Some(device) = Backend::init()?.devices()?.into_iter().nth(number) {
+        report.device.faults = device.faults;
+    }
+    Ok(report)
 }
 
 /// The largest error of attention, few or many queries, and its bound.
@@ -78,6 +83,9 @@ pub(super) fn text(report: &DeviceReport) -> String {
     }
     if nothing_checked(report) && device.kind != DeviceKind::Cpu {
         text += &format!("  NOT CHECKED: no kernel of ours ran on {}\n", device.name);
+    }
+    for fault in &device.faults {
+        text += &format!("  not built: {}\n", fault.trim_end().replace('\n', "\n    "));
     }
     for result in report.failures() {
         text += &format!("  FAIL  {}\n", failure(result));

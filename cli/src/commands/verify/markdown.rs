@@ -102,6 +102,12 @@ fn of_device(report: &DeviceReport) -> String {
         text += &format!("\nAttention, {queries}{bound}\n\n");
         text += &attention_table(report, many);
     }
+    for fault in &device.faults {
+        text += &format!(
+            "\nNot built on this machine:\n\n    {}\n",
+            fault.trim_end().replace('\n', "\n    ")
+        );
+    }
     let failures: Vec<String> = report
         .failures()
         .map(|result| format!("- {}\n", failure(result)))

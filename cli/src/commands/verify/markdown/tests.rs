@@ -153,3 +153,14 @@ fn folders_and_users_are_left_out() {
         assert_eq!(of(kept), kept);
     }
 }
+
+#[test]
+fn what_the_device_could_not_build_is_in_the_report() {
+    let mut report = idle(false);
+    report.device.faults = vec!["library turbo_vec_64: line 3\nerror: no such type".into()];
+    let text = document(&record(vec![report]));
+    assert!(
+        text.contains("    library turbo_vec_64: line 3\n    error: no such type\n"),
+        "{text}"
+    );
+}
