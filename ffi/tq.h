@@ -46,6 +46,9 @@ tq_status tq_process_init(tq_log_callback log, void * user, tq_text * error);
 // before SIGBUS does what it would have done. Linux only, elsewhere nothing changes.
 tq_status tq_process_explain_faults(tq_text * error);
 
+// Ends the process at once: no exit handlers, no destructors of static objects, which threads that compute still use.
+void tq_process_exit(int32_t code);
+
 // What the engine is: llama.cpp build, codec version, codec implementation, backends (JSON).
 tq_status tq_process_describe(tq_text * json, tq_text * error);
 

@@ -191,6 +191,10 @@ extern "C" tq_status tq_process_explain_faults(tq_text * error) {
     });
 }
 
+extern "C" void tq_process_exit(int32_t code) {
+    std::_Exit(code);
+}
+
 extern "C" tq_status tq_process_describe(tq_text * out, tq_text * error) {
     return tq::guard(error, [&] {
         json backends = json::array();

@@ -36,9 +36,10 @@ xargs -d '\n' -P "${FUZZ_JOBS:-2}" -I{} bash -c '{}' <"$copy/commands" >&2
 for object in "$copy"/objects/*/*.o; do
     for archive in "$copy"/lib/*.a; do
         # names repeat between archives (unicode.cpp.o): the one that defines the same symbols is meant
-        if ar t "$archive" | grep -qxF "$(basename "$object")"; then
-            ours=$(nm -C --defined-only "$object" 2>/dev/null | grep ' T ' | head -1 | cut -d' ' -f3-)
-            if nm -C --defined-only "$archive" 2>/dev/null | grep -qF " T $ours"; then
+        # readers that read to the end: one that stops early would end its writer, and with pipefail the script
+        if ar t "$archive" | grep -xF "$(basename "$object")" >/dev/null; then
+            ours=$(nm -C --defined-only "$object" 2>/dev/null | awk '/ T / && !found { found = 1; sub(/^[^ ]* T /, ""); print }')
+            if nm -C --defined-only "$archive" 2>/dev/null | grep -F " T $ours" >/dev/null; then
                 ar r "$archive" "$object"
             fi
         fi

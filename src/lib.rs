@@ -38,7 +38,7 @@ pub mod vision;
 
 pub use engine::{
     Backend, Batch, CancelToken, Context, ContextConfig, DeviceInfo, DeviceKind, GpuLayers, KvMemory, LayerMeta,
-    LoraAdapter, LoraInfo, LoraSet, Model, ModelBuilder, ModelMeta, Output, Pooling, Token,
+    LoraAdapter, LoraInfo, LoraSet, Model, ModelBuilder, ModelMeta, Output, Pooling, Token, exit_now,
 };
 pub use error::{Error, Result};
 pub use kv::{KvBytes, KvCacheConfig, KvSpec, KvType, LayerMap, LayerPolicy};

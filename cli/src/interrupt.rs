@@ -32,7 +32,7 @@ impl Interrupt {
         ctrlc::set_handler(move || {
             let token = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if token.is_cancelled() {
-                std::process::exit(INTERRUPTED.into());
+                llama_turboquant::exit_now(INTERRUPTED);
             }
             token.cancel();
         })

@@ -142,6 +142,14 @@ impl Backend {
     }
 }
 
+/// Ends the process at once with this exit code, also while contexts compute. [`std::process::exit`] is not for that: it runs the
+/// destructors of C++'s static objects, which the engine's threads still use.
+pub fn exit_now(code: u8) -> ! {
+    // SAFETY: takes a number and does not come back.
+    unsafe { sys::tq_process_exit(code.into()) };
+    std::process::abort() // not reached; the shim's declaration cannot say so
+}
+
 pub(super) fn parse<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> Result<T> {
     serde_json::from_str(json)
         .map_err(|e| Error::Engine(format!("the engine's {what} is not what this crate expects: {e}")))

@@ -26,7 +26,7 @@ mod state;
 pub mod synth;
 pub(crate) mod vision;
 
-pub use backend::{Backend, DeviceInfo, DeviceKind, EngineInfo};
+pub use backend::{Backend, DeviceInfo, DeviceKind, EngineInfo, exit_now};
 pub use batch::Batch;
 pub use cancel::CancelToken;
 pub use context::{Context, ContextConfig, MemoryUse, Output};

@@ -333,7 +333,7 @@ pub fn file_size_limit_as_error() -> std::io::Result<()> {
 
 /// Completes on the first Ctrl-C, SIGTERM or SIGHUP; a second one ends the process with exit code 130.
 pub async fn interrupted() {
-    stop_signal(signal(), signal, || std::process::exit(INTERRUPTED.into())).await;
+    stop_signal(signal(), signal, || llama_turboquant::exit_now(INTERRUPTED)).await;
 }
 
 /// Completes with `first`; from then on, `force` is called when `second` completes.
