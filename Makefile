@@ -47,6 +47,7 @@ doc: setup
 
 lint: setup
 	@$(CARGO) fmt --all --check
+	@$(CARGO) update --quiet --workspace --locked --manifest-path fuzz/Cargo.toml
 	@$(CARGO) clippy --workspace --all-targets --features $(FEATURES) -- -D warnings
 
 # Runtimes of clients are optional: a client without its runtime is skipped, and said to be.
