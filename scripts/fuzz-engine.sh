@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # A copy of the built engine in which the parts that read other people's input report their coverage to libFuzzer: the shim,
-# GGUF and its loaders, grammars, schemas, templates, parsers of answers, projectors. Prints its directory (for
-# TURBOQUANT_ENGINE_DIR). Only these files are compiled again, with clang, by the commands of the engine's own build.
+# GGUF, vocabularies, grammars, schemas, templates, parsers of answers, projectors. Prints its directory (for
+# TURBOQUANT_ENGINE_DIR). Only these files are compiled again, with clang, by the commands of the engine's own build. Not
+# llama-model-loader.cpp: others use its templates, and of these clang leaves out what it has inlined.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 engine=${1:?"usage: fuzz-engine.sh ENGINE_DIR"}
 copy="$PWD/target/fuzz-engine"
-parts='/(ffi/[^/]*|common/(chat-[^/]*|chat|json[^/]*|peg-parser|jinja/[^/]*)|llama\.cpp/src/llama-(grammar|vocab|model-loader|hparams|adapter|kv-cache)|ggml/src/gguf|tools/mtmd/clip)\.cpp$'
+parts='/(ffi/[^/]*|common/(chat-[^/]*|chat|json[^/]*|peg-parser|jinja/[^/]*)|llama\.cpp/src/llama-(grammar|vocab|hparams|adapter|kv-cache)|ggml/src/gguf|tools/mtmd/clip)\.cpp$'
 
 mkdir -p "$copy/lib" "$copy/objects"
 if [ -f "$copy/made-of" ] && cmp -s "$engine/engine.stamp" "$copy/made-of"; then

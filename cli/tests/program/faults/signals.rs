@@ -41,8 +41,17 @@ fn a_second_signal_ends_it_at_once() {
     assert_eq!(ends_within(&mut server.child, Duration::from_secs(10)), Some(130));
 }
 
+/// Whether these tests run under nohup: what they start inherits that SIGHUP is ignored.
+#[cfg(target_os = "linux")]
+fn outlives_its_terminal() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    u64::from_str_radix(ignored.trim(), 16).unwrap() & 1 << (Signal::HUP.as_raw() - 1) != 0
+}
+
+#[cfg(target_os = "linux")]
 #[test]
-fn the_end_of_its_terminal_is_a_signal_to_stop() {
+fn the_end_of_its_terminal_is_a_signal_to_stop_unless_it_was_started_to_outlive_it() {
     let server = Server::start(&["--drain", "60"]);
     let mut socket = server.send("POST /v1/completions", LONG);
     socket.read_exact(&mut [0; 600]).unwrap();
@@ -50,7 +59,12 @@ fn the_end_of_its_terminal_is_a_signal_to_stop() {
     let mut rest = String::new();
     socket.read_to_string(&mut rest).unwrap();
     says(&rest, &["data: [DONE]"]);
-    says(&server.ended(), &["finished=1 cut=0"]);
+    if outlives_its_terminal() {
+        says(&server.call("GET /health", ""), &["200 OK"]);
+        server.stop();
+    } else {
+        says(&server.ended(), &["finished=1 cut=0"]);
+    }
 }
 
 #[test]
