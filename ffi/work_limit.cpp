@@ -36,7 +36,7 @@ void * allocate(size_t bytes) {
 namespace tq {
 
 const char * too_much_work::what() const noexcept {
-    return "it takes more work than it may";
+    return "it takes more work than it may: a template, a schema, a grammar or an answer may allocate 1 GiB; make it simpler";
 }
 
 work_limit::work_limit(size_t bytes) : outer(left) {
