@@ -34,10 +34,7 @@ void needs_dot(ggml_type type, size_t n, const std::string & what) {
 }
 
 ggml_backend_ptr cpu_backend(int32_t n_threads) {
-    if (n_threads < 1 || n_threads > GGML_MAX_N_THREADS) {
-        throw tq::failure(TQ_INVALID, "n_threads = " + std::to_string(n_threads) + ": expected 1.." +
-                std::to_string(GGML_MAX_N_THREADS));
-    }
+    needs_threads(n_threads);
     ggml_backend_ptr backend(ggml_backend_cpu_init());
     if (!backend) {
         throw tq::failure(TQ_ENGINE, "the CPU backend did not start");
@@ -61,22 +58,11 @@ void fill_swapped(ggml_tensor * tensor, const float * x) {
     }
 }
 
+// That the CPU can compute it from floats.
 void check(const tq_attention_shape & s, bool has_mask) {
-    product("q", { s.head_dim_k, s.n_queries, s.n_heads, s.n_sequences });
-    product("k", { s.head_dim_k, s.n_keys, s.n_kv_heads, s.n_sequences });
-    product("v", { s.head_dim_v, s.n_keys, s.n_kv_heads, s.n_sequences });
-    product("out", { s.head_dim_v, s.n_queries, s.n_heads, s.n_sequences });
-    product("mask", { s.n_keys, s.n_queries, s.n_sequences });
-    if (s.n_heads % s.n_kv_heads != 0) {
-        throw tq::failure(TQ_INVALID, std::to_string(s.n_heads) + " heads are not a multiple of " +
-                std::to_string(s.n_kv_heads) + " KV heads");
-    }
-    if (s.max_bias > 0.0f && !has_mask) {
-        throw tq::failure(TQ_INVALID, "max_bias needs a mask: ALiBi is a slope on the mask's values");
-    }
+    check_attention(s, has_mask);
     needs_dot(type_of(s.type_k), s.head_dim_k, "head_dim_k");
     encoder(type_of(s.type_k));
-    needs_blocks(type_of(s.type_v), s.head_dim_v, "head_dim_v");
     encoder(type_of(s.type_v));
     if (s.type_v != GGML_TYPE_F32 && !ggml_get_type_traits(type_of(s.type_v))->to_float) {
         throw tq::failure(TQ_UNSUPPORTED, std::string("attention cannot read values of type ") +
@@ -165,30 +151,15 @@ extern "C" tq_status tq_probe_attention(const tq_attention_shape * shape, const 
         auto owner   = shapes();
         auto * ctx   = owner.get();
 
-        auto * query = ggml_new_tensor_4d(ctx, GGML_TYPE_F32, s.head_dim_k, s.n_heads, s.n_queries, s.n_sequences);
-        auto * key   = ggml_new_tensor_4d(ctx, type_of(s.type_k), s.head_dim_k, s.n_kv_heads, s.n_keys, s.n_sequences);
-        auto * value = ggml_new_tensor_4d(ctx, type_of(s.type_v), s.head_dim_v, s.n_kv_heads, s.n_keys, s.n_sequences);
-        auto * holes = mask ? ggml_new_tensor_4d(ctx, GGML_TYPE_F16, s.n_keys, s.n_queries, 1, s.n_sequences) : nullptr;
-        auto * sink  = sinks ? ggml_new_tensor_1d(ctx, GGML_TYPE_F32, s.n_heads) : nullptr;
-        auto * attention = ggml_flash_attn_ext(ctx, ggml_permute(ctx, query, 0, 2, 1, 3), ggml_permute(ctx, key, 0, 2, 1, 3),
-                ggml_permute(ctx, value, 0, 2, 1, 3), holes, s.scale, s.max_bias, s.logit_softcap);
-        ggml_prec_set_acc(attention, GGML_PREC_F32); // as llama.cpp's graphs ask
-        ggml_flash_attn_ext_add_sinks(attention, sink);
+        const attention graph(ctx, s, mask != nullptr, sinks != nullptr);
 
         auto buffer = allocate(ctx, ggml_backend_cpu_buffer_type());
-        fill_swapped(query, q);
-        fill_swapped(key, k);
-        fill_swapped(value, v);
-        if (holes) {
-            std::vector<ggml_fp16_t> half(ggml_nelements(holes));
-            ggml_fp32_to_fp16_row(mask, half.data(), (int64_t) half.size());
-            ggml_backend_tensor_set(holes, half.data(), 0, ggml_nbytes(holes));
-        }
-        if (sink) {
-            ggml_backend_tensor_set(sink, sinks, 0, ggml_nbytes(sink));
-        }
-        compute(backend.get(), ctx, attention);
-        ggml_backend_tensor_get(attention, out, 0, ggml_nbytes(attention));
+        fill_swapped(graph.q, q);
+        fill_swapped(graph.k, k);
+        fill_swapped(graph.v, v);
+        graph.set_mask_and_sinks(mask, sinks);
+        compute(backend.get(), ctx, graph.op);
+        ggml_backend_tensor_get(graph.op, out, 0, ggml_nbytes(graph.op));
     });
 }
 

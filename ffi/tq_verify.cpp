@@ -76,23 +76,6 @@ void check_rows(const tq_rows_shape & s) {
     }
 }
 
-void check_attention(const tq_attention_shape & s, bool has_mask) {
-    product("q", { s.head_dim_k, s.n_queries, s.n_heads, s.n_sequences });
-    product("k", { s.head_dim_k, s.n_keys, s.n_kv_heads, s.n_sequences });
-    product("v", { s.head_dim_v, s.n_keys, s.n_kv_heads, s.n_sequences });
-    product("out", { s.head_dim_v, s.n_queries, s.n_heads, s.n_sequences });
-    product("mask", { s.n_keys, s.n_queries, s.n_sequences });
-    needs_blocks(type_of(s.type_k), s.head_dim_k, "head_dim_k");
-    needs_blocks(type_of(s.type_v), s.head_dim_v, "head_dim_v");
-    if (s.n_heads % s.n_kv_heads != 0) {
-        throw tq::failure(TQ_INVALID, std::to_string(s.n_heads) + " heads are not a multiple of " +
-                std::to_string(s.n_kv_heads) + " KV heads");
-    }
-    if (s.max_bias > 0.0f && !has_mask) {
-        throw tq::failure(TQ_INVALID, "max_bias needs a mask: ALiBi is a slope on the mask's values");
-    }
-}
-
 } // namespace
 
 extern "C" tq_status tq_kernel_registry(tq_text * out, tq_text * error) {
@@ -110,10 +93,7 @@ extern "C" tq_status tq_probe_open(size_t device, int32_t n_threads, tq_probe **
         if (device >= ggml_backend_dev_count()) {
             throw tq::failure(TQ_INVALID, "device " + std::to_string(device) + " does not exist");
         }
-        if (n_threads < 1 || n_threads > GGML_MAX_N_THREADS) {
-            throw tq::failure(TQ_INVALID, "n_threads = " + std::to_string(n_threads) + ": expected 1.." +
-                    std::to_string(GGML_MAX_N_THREADS));
-        }
+        needs_threads(n_threads);
         auto probe = std::make_unique<tq_probe>();
         probe->device = ggml_backend_dev_get(device);
         tq::error_log log;
@@ -190,32 +170,17 @@ extern "C" tq_status tq_probe_attend(tq_probe * probe, const tq_attention_shape 
         check_attention(s, mask != nullptr);
         auto owner = shapes();
         auto * ctx = owner.get();
-        auto * query = ggml_new_tensor_4d(ctx, GGML_TYPE_F32, s.head_dim_k, s.n_heads, s.n_queries, s.n_sequences);
-        auto * key   = ggml_new_tensor_4d(ctx, type_of(s.type_k), s.head_dim_k, s.n_kv_heads, s.n_keys, s.n_sequences);
-        auto * value = ggml_new_tensor_4d(ctx, type_of(s.type_v), s.head_dim_v, s.n_kv_heads, s.n_keys, s.n_sequences);
-        auto * holes = mask ? ggml_new_tensor_4d(ctx, GGML_TYPE_F16, s.n_keys, s.n_queries, 1, s.n_sequences) : nullptr;
-        auto * sink  = sinks ? ggml_new_tensor_1d(ctx, GGML_TYPE_F32, s.n_heads) : nullptr;
-        auto * op = ggml_flash_attn_ext(ctx, ggml_permute(ctx, query, 0, 2, 1, 3), ggml_permute(ctx, key, 0, 2, 1, 3),
-                ggml_permute(ctx, value, 0, 2, 1, 3), holes, s.scale, s.max_bias, s.logit_softcap);
-        ggml_prec_set_acc(op, GGML_PREC_F32); // as llama.cpp's graphs ask
-        ggml_flash_attn_ext_add_sinks(op, sink);
-        *ran = runs(*probe, op);
+        const attention graph(ctx, s, mask != nullptr, sinks != nullptr);
+        *ran = runs(*probe, graph.op);
         if (!*ran) {
             return;
         }
         auto buffer = allocate_on(*probe, ctx);
-        ggml_backend_tensor_set(query, q, 0, ggml_nbytes(query));
-        ggml_backend_tensor_set(key,   k, 0, ggml_nbytes(key));
-        ggml_backend_tensor_set(value, v, 0, ggml_nbytes(value));
-        if (holes) {
-            std::vector<ggml_fp16_t> half(ggml_nelements(holes));
-            ggml_fp32_to_fp16_row(mask, half.data(), (int64_t) half.size());
-            ggml_backend_tensor_set(holes, half.data(), 0, ggml_nbytes(holes));
-        }
-        if (sink) {
-            ggml_backend_tensor_set(sink, sinks, 0, ggml_nbytes(sink));
-        }
-        compute_and_tell(*probe, ctx, op);
-        ggml_backend_tensor_get(op, out, 0, ggml_nbytes(op));
+        ggml_backend_tensor_set(graph.q, q, 0, ggml_nbytes(graph.q));
+        ggml_backend_tensor_set(graph.k, k, 0, ggml_nbytes(graph.k));
+        ggml_backend_tensor_set(graph.v, v, 0, ggml_nbytes(graph.v));
+        graph.set_mask_and_sinks(mask, sinks);
+        compute_and_tell(*probe, ctx, graph.op);
+        ggml_backend_tensor_get(graph.op, out, 0, ggml_nbytes(graph.op));
     });
 }

@@ -8,6 +8,8 @@
 # ONLY="python-openai async-openai" runs those clients alone. What is installed goes to target/clients and is kept there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/test-server.sh
+. scripts/test-server.sh
 here=cli/tests/clients
 work=$PWD/target/clients
 mkdir -p "$work"
@@ -68,35 +70,13 @@ said() { grep -v '^\[notice\]' "$1" | tail -n 1; }
 npm_said() { grep -E '^npm (ERR!|error)' "$1" | sed -E 's/^npm (ERR!|error) //' | head -n 3 | paste -sd ' '; }
 
 # --- the server ------------------------------------------------------------------------------------------------------------
-program=${1:-}
-if [[ -z $program ]]; then
-    # shellcheck source=scripts/env.sh
-    . scripts/env.sh
-    # as `cargo test` builds it, for a test that needs it: `cargo build` would compile half of the dependencies again
-    cargo test --quiet --workspace --features "${FEATURES:-native}" --test program --no-run
-    program=${CARGO_TARGET_DIR:-target}/debug/turboquant
-fi
-# settings of whoever tests must not reach the server or the clients, and no proxy stands between them
-for name in $(compgen -e | grep -E '^(OLLAMA|LLAMA|TURBO|TURBOQUANT|OPENAI|ANTHROPIC)_|^RUST_LOG$' || true); do unset "$name"; done
-export TURBOQUANT_CONFIG='' NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost
-
+find_program "${1:-}"
+leave_settings_out
 folder=$(mktemp -d)
-: >"$work/server.out" # the last run's address must not be taken for this one's
-# a second model, so that an unknown name is unknown: one model alone answers to any name
-"$program" model synth "$folder/untrained.gguf" --layers 1 --embd 64 --heads 1 --kv-heads 1 --ff 64 2>/dev/null >&2
-# both APIs on one port, for models that are loaded when they are asked for
-"$program" serve --ollama --host 127.0.0.1 --port 0 --models-dir "$folder" --parallel 2 --threads 1 --log-format json \
-    >"$work/server.out" 2>"$work/server.log" &
-server=$!
-trap 'kill "$server" 2>/dev/null || true; wait $server 2>/dev/null || true; rm -rf "$folder"' EXIT
-url=
-for _ in $(seq 600); do
-    url=$(sed -n 's/^listening on \(http:[^ ]*\).*/\1/p' "$work/server.out" | head -n 1)
-    [[ -n $url ]] && break
-    kill -0 $server 2>/dev/null || { cat "$work/server.log" >&2; echo "the server ended before it listened" >&2; exit 1; }
-    sleep 0.1
-done
-[[ -n $url ]] || { echo "the server did not listen within a minute" >&2; exit 1; }
+# so that an unknown name is unknown: one model alone answers to any name
+second_model "$folder/untrained.gguf"
+# models are loaded when they are asked for
+start_server "$folder" --models-dir "$folder" --parallel 2 --threads 1 --log-format json
 export TURBOQUANT_URL=$url TURBOQUANT_TOOLS=$PWD/tests/data/tools.jsonl TURBOQUANT_SERVER_LOG=$work/server.log
 
 # --- Python ----------------------------------------------------------------------------------------------------------------

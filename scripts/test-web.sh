@@ -9,6 +9,8 @@
 # building. Packages go to target/web; no browser is downloaded.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/test-server.sh
+. scripts/test-server.sh
 here=cli/tests/web
 work=$PWD/target/web
 mkdir -p "$work"
@@ -59,35 +61,12 @@ if ! cmp -s $here/package-lock.json "$work/installed.json"; then
     cp $here/package-lock.json "$work/installed.json"
 fi
 
-program=${1:-}
-if [[ -z $program ]]; then
-    # shellcheck source=scripts/env.sh
-    . scripts/env.sh
-    # as `cargo test` builds it, for a test that needs it: `cargo build` would compile half of the dependencies again
-    cargo test --quiet --workspace --features "${FEATURES:-native}" --test program --no-run
-    program=${CARGO_TARGET_DIR:-target}/debug/turboquant
-fi
-# settings of whoever tests must not reach the server, and no proxy stands between
-for name in $(compgen -e | grep -E '^(OLLAMA|LLAMA|TURBO|TURBOQUANT)_|^RUST_LOG$' || true); do unset "$name"; done
-export TURBOQUANT_CONFIG='' NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost
-
+find_program "${1:-}"
+leave_settings_out
 folder=$(mktemp -d)
 mkdir "$folder/models"
-# a second model, to switch to
-"$program" model synth "$folder/models/untrained.gguf" --layers 1 --embd 64 --heads 1 --kv-heads 1 --ff 64 2>/dev/null >&2
-: >"$work/server.out" # the last run's address must not be taken for this one's
-"$program" serve --ollama --host 127.0.0.1 --port 0 --models-dir "$folder/models" --results cli/tests/data/report --parallel 2 --threads 1 \
-    --ctx-size 8192 >"$work/server.out" 2>"$work/server.log" &
-server=$!
-trap 'kill "$server" 2>/dev/null || true; wait $server 2>/dev/null || true; rm -rf "$folder"' EXIT
-url=
-for _ in $(seq 600); do
-    url=$(sed -n 's/^listening on \(http:[^ ]*\).*/\1/p' "$work/server.out" | head -n 1)
-    [[ -n $url ]] && break
-    kill -0 $server 2>/dev/null || { cat "$work/server.log" >&2; echo "the server ended before it listened" >&2; exit 1; }
-    sleep 0.1
-done
-[[ -n $url ]] || { echo "the server did not listen within a minute" >&2; exit 1; }
+second_model "$folder/models/untrained.gguf" # to switch to
+start_server "$folder" --models-dir "$folder/models" --results cli/tests/data/report --parallel 2 --threads 1 --ctx-size 8192
 
 code=0
 TURBOQUANT_URL=$url CHROMIUM=$chromium WEB_DIR=${WEB_DIR:+$PWD/$WEB_DIR} timeout 600 node "$work/${SCRIPT:-web.mjs}" 2>"$work/browser.log" | tee "$work/results.txt" || code=${PIPESTATUS[0]}

@@ -4,7 +4,7 @@
 use super::backend::parse;
 use super::call;
 use super::codec::GgmlType;
-use super::probe::{AttentionShape, same_len};
+use super::probe::{AttentionShape, or_null, same_len};
 use crate::error::{Error, Result};
 use crate::sys;
 use serde::Deserialize;
@@ -150,10 +150,8 @@ impl Probe {
         same_len("q", q.len(), shape.q_len())?;
         same_len("k's bytes", k.len(), shape.type_k.row_bytes(shape.k_len())?)?;
         same_len("v's bytes", v.len(), shape.type_v.row_bytes(shape.v_len())?)?;
-        mask.map_or(Ok(()), |m| same_len("mask", m.len(), shape.mask_len()))?;
-        sinks.map_or(Ok(()), |s| same_len("sinks", s.len(), shape.n_heads as usize))?;
+        shape.fits_mask_and_sinks(mask, sinks)?;
         let raw = shape.raw();
-        let pointer = |s: Option<&[f32]>| s.map_or(std::ptr::null(), <[f32]>::as_ptr);
         let mut out = shape.new_output()?;
         let mut ran = false;
         // SAFETY: `self.raw` lives as long as `self`; the lengths of all slices were just compared with what `raw` says.
@@ -164,8 +162,8 @@ impl Probe {
                 q.as_ptr(),
                 k.as_ptr(),
                 v.as_ptr(),
-                pointer(mask),
-                pointer(sinks),
+                or_null(mask),
+                or_null(sinks),
                 out.as_mut_ptr(),
                 &raw mut ran,
                 error,

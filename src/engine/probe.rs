@@ -88,6 +88,12 @@ impl AttentionShape {
         product(&[self.head_dim_v, self.n_heads, self.n_queries, self.n_sequences])
     }
 
+    /// That these have the lengths the engine reads.
+    pub(super) fn fits_mask_and_sinks(&self, mask: Option<&[f32]>, sinks: Option<&[f32]>) -> Result<()> {
+        mask.map_or(Ok(()), |m| same_len("mask", m.len(), self.mask_len()))?;
+        sinks.map_or(Ok(()), |s| same_len("sinks", s.len(), self.n_heads as usize))
+    }
+
     pub(super) fn raw(&self) -> sys::tq_attention_shape {
         sys::tq_attention_shape {
             head_dim_k: self.head_dim_k,
@@ -133,10 +139,8 @@ pub fn attention(
     same_len("q", q.len(), shape.q_len())?;
     same_len("k", k.len(), shape.k_len())?;
     same_len("v", v.len(), shape.v_len())?;
-    mask.map_or(Ok(()), |m| same_len("mask", m.len(), shape.mask_len()))?;
-    sinks.map_or(Ok(()), |s| same_len("sinks", s.len(), shape.n_heads as usize))?;
+    shape.fits_mask_and_sinks(mask, sinks)?;
     let raw = shape.raw();
-    let pointer = |s: Option<&[f32]>| s.map_or(std::ptr::null(), <[f32]>::as_ptr);
     let mut out = shape.new_output()?;
     // SAFETY: the lengths of all slices were just compared with what `raw` says.
     call::check(|error| unsafe {
@@ -145,8 +149,8 @@ pub fn attention(
             q.as_ptr(),
             k.as_ptr(),
             v.as_ptr(),
-            pointer(mask),
-            pointer(sinks),
+            or_null(mask),
+            or_null(sinks),
             out.as_mut_ptr(),
             error,
         )
@@ -238,6 +242,11 @@ fn product(sizes: &[u32]) -> usize {
     sizes
         .iter()
         .fold(1_usize, |all, size| all.saturating_mul(*size as usize))
+}
+
+/// As C has what may be missing.
+pub(super) fn or_null(values: Option<&[f32]>) -> *const f32 {
+    values.map_or(std::ptr::null(), <[f32]>::as_ptr)
 }
 
 pub(super) fn same_len(what: &str, got: usize, expected: usize) -> Result<()> {

@@ -23,6 +23,12 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
+/// What is left of a model file whose copying was broken off.
+fn cut(path: &str) {
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_len(100_000).unwrap();
+}
+
 /// The embedded model under another name: weights and shape are the same, and it is another model.
 fn renamed(path: &str) {
     let mut bytes = std::fs::read(path).unwrap();
@@ -116,12 +122,7 @@ fn a_model_file_that_is_cut_is_refused_with_the_reason_until_it_is_whole() {
     let path = model(dir.path(), "m.gguf");
     let server = Server::start(&["-c", "512", "-m", &path]);
     assert_eq!(status_of(&server), 200);
-    std::fs::File::options()
-        .write(true)
-        .open(&path)
-        .unwrap()
-        .set_len(100_000)
-        .unwrap();
+    cut(&path);
     let (status, refusal) = parts(&server.call("POST /v1/completions", ASK));
     assert_eq!(status, 503, "{refusal}");
     let text = refusal["error"]["message"].as_str().unwrap();
@@ -141,12 +142,7 @@ fn a_model_file_that_is_cut_while_it_computes_ends_it_with_the_reason() {
     let mut server = Server::start(&["-c", "4096", "-m", &path]);
     let mut socket = server.send("POST /v1/completions", &LONG.replace("300", "4000"));
     socket.read_exact(&mut [0; 600]).unwrap();
-    std::fs::File::options()
-        .write(true)
-        .open(&path)
-        .unwrap()
-        .set_len(100_000)
-        .unwrap();
+    cut(&path);
     let ended = server.child.wait().unwrap();
     assert_eq!(ended.signal(), Some(rustix::process::Signal::BUS.as_raw()));
     let mut said = String::new();
@@ -162,12 +158,7 @@ fn without_mapping_a_model_file_may_become_what_it_wants() {
     let server = Server::start(&["-c", "1024", "-m", &path, "--no-mmap"]);
     let mut socket = server.send("POST /v1/completions", LONG);
     socket.read_exact(&mut [0; 600]).unwrap();
-    std::fs::File::options()
-        .write(true)
-        .open(&path)
-        .unwrap()
-        .set_len(100_000)
-        .unwrap();
+    cut(&path);
     let mut rest = String::new();
     socket.read_to_string(&mut rest).unwrap();
     says(&rest, &["data: [DONE]"]);
